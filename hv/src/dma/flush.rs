@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The IOTLB flush, and what may happen only after it.
+
+use core::sync::atomic::Ordering;
+
+use super::context::DmaPin;
+use crate::{host::Host, state::DomainState, sync::SpinLock};
+
+/// The flush failed: the frames that wait for it stay pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushFailed;
+
+/// Flushes once for everything that waits, then gives the frames back.
+///
+/// Takes the holder's context lock and, never at the same time, granters' table
+/// locks. Bounded by the number of frames waiting, which callers keep small.
+pub fn flush<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+) -> Result<(), FlushFailed> {
+    let Some((mut chain, range, flags)) = state.dma.context.lock().take_pending() else {
+        return Ok(());
+    };
+    let Ok(proof) = host.iommu_flush(holder, range, flags) else {
+        log::error!(
+            "IOTLB flush failed: {} frames stay pinned until one succeeds",
+            chain.count
+        );
+        state.dma.context.lock().return_pending(chain);
+        return Err(FlushFailed);
+    };
+    state.dma.flushes.fetch_add(1, Ordering::Relaxed);
+    loop {
+        let pin = state.dma.context.lock().take_flushed(&mut chain, &proof);
+        match pin {
+            Some(pin) => release(host, pin),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Gives one frame back that no device can reach.
+pub(super) fn release<H: Host>(host: &H, pin: DmaPin<H::Frame>) {
+    match pin {
+        DmaPin::Own { frame, .. } => drop(frame),
+        DmaPin::Grant(pin) => match host.domain(pin.granter()) {
+            Some(granter) => pin.release(host, &granter),
+            // The page reference keeps its owner in existence.
+            None => log::error!("granter {} vanished while pinned", pin.granter()),
+        },
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `query` and `query_device`: what the service offers, what the caller uses of
+//! it, and which DMA treatment a device needs.
+
+use core::sync::atomic::Ordering;
+
+use hypercall_abi::{
+    Errno,
+    command::{
+        XEN_GDMA_ABI_VERSION, XEN_GDMA_CONTEXT_DEFAULT, XEN_GDMA_MAX_BATCH, XEN_GDMA_MAX_FRAMES,
+    },
+    device::{
+        QueryDevice, XEN_GDMA_DEVICE_PCI, XEN_GDMA_DEVICE_PROTECTED, XEN_GDMA_TREATMENT_BOUNCE,
+        XEN_GDMA_TREATMENT_IDENTITY, XEN_GDMA_TREATMENT_TRANSLATED,
+    },
+    query::{
+        Query, XEN_GDMA_CAP_DEFAULT_CONTEXT, XEN_GDMA_CAP_GRANT_V1, XEN_GDMA_CAP_OWN_FRAMES,
+        XEN_GDMA_CAP_PCI,
+    },
+};
+
+use super::map::default_range;
+use crate::{
+    addr::{DfnRange, DomId, PAGE_SHIFT},
+    host::{DeviceError, Domain, Host, IommuMode},
+    sync::SpinLock,
+};
+
+/// Why a `query` element failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryError {
+    /// A field is outside its documented range.
+    BadField(&'static str),
+    /// Not the caller.
+    NoDomain(DomId),
+    /// No device with this id, or not the caller's.
+    Device(DeviceError),
+}
+
+impl From<QueryError> for Errno {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::BadField(_) => Self::Inval,
+            QueryError::NoDomain(_) => Self::Srch,
+            QueryError::Device(DeviceError::NoPci) => Self::OpNotSupp,
+            QueryError::Device(DeviceError::NotYours) => Self::NoDev,
+        }
+    }
+}
+
+/// Works on one `query` element.
+///
+/// Takes the caller's context lock.
+pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<(), QueryError> {
+    if op.pad0 != 0 {
+        return Err(QueryError::BadField("pad0"));
+    }
+    let domid = DomId(op.domid);
+    if domid != DomId::SELF && domid != caller.id() {
+        return Err(QueryError::NoDomain(domid));
+    }
+    let state = caller.state().ok_or(QueryError::NoDomain(domid))?;
+    let hole = default_range(host, caller);
+    let context = state.dma.context.lock();
+    let range = context
+        .range()
+        .or_else(|| hole.map(|hole| context.usable(hole)));
+    op.max_pins = context.max_pins();
+    op.used_pins = context.pinned();
+    op.mappings = context.live();
+    drop(context);
+    op.abi_version = XEN_GDMA_ABI_VERSION;
+    op.capabilities = XEN_GDMA_CAP_OWN_FRAMES | XEN_GDMA_CAP_GRANT_V1;
+    if host.has_pci() {
+        op.capabilities |= XEN_GDMA_CAP_PCI;
+    }
+    if range.is_some() {
+        op.capabilities |= XEN_GDMA_CAP_DEFAULT_CONTEXT;
+    }
+    op.max_batch = XEN_GDMA_MAX_BATCH;
+    op.max_frames = XEN_GDMA_MAX_FRAMES;
+    op.max_contexts = 0;
+    (op.daddr_first, op.daddr_last) = range.map_or((0, 0), byte_bounds);
+    op.page_sizes = host.iommu_page_sizes(caller);
+    op.flushes = state.dma.flushes.load(Ordering::Relaxed);
+    Ok(())
+}
+
+/// First and last byte of a range of device frames.
+fn byte_bounds(range: DfnRange) -> (u64, u64) {
+    let first = range.first.number();
+    let last = first + range.count.saturating_sub(1);
+    (
+        first << PAGE_SHIFT,
+        (last << PAGE_SHIFT) | ((1 << PAGE_SHIFT) - 1),
+    )
+}
+
+/// What a device of the caller needs, and whether an IOMMU confines it.
+///
+/// | caller | IOMMU | device address | protected |
+/// |---|---|---|---|
+/// | PV | at work | machine | yes |
+/// | PV | passing through, or none | machine | no |
+/// | translated | at work | guest | yes |
+/// | direct mapped | passing through, or none | machine (= guest) | no |
+/// | translated | passing through, or none | none: bounce | no |
+fn treatment<H: Host>(host: &H, caller: &H::Domain, behind_iommu: bool) -> (u32, u16) {
+    let confined = behind_iommu
+        && matches!(
+            host.iommu_mode(caller),
+            IommuMode::OwnTables | IommuMode::SharedTables
+        );
+    let treatment = if !caller.is_translated() {
+        XEN_GDMA_TREATMENT_IDENTITY
+    } else if confined {
+        XEN_GDMA_TREATMENT_TRANSLATED
+    } else if caller.is_direct_mapped() {
+        XEN_GDMA_TREATMENT_IDENTITY
+    } else {
+        XEN_GDMA_TREATMENT_BOUNCE
+    };
+    let flags = if confined {
+        XEN_GDMA_DEVICE_PROTECTED
+    } else {
+        0
+    };
+    (treatment, flags)
+}
+
+/// Works on one `query_device` element.
+pub fn query_device<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    op: &mut QueryDevice,
+) -> Result<(), QueryError> {
+    if op.pad0 != 0 {
+        return Err(QueryError::BadField("pad0"));
+    }
+    if op.kind != XEN_GDMA_DEVICE_PCI {
+        return Err(QueryError::BadField("kind"));
+    }
+    let sbdf = u32::try_from(op.id).map_err(|_| QueryError::BadField("id"))?;
+    let facts = host.pci_device(caller, sbdf).map_err(QueryError::Device)?;
+    (op.treatment, op.flags) = treatment(host, caller, facts.behind_iommu);
+    op.context = XEN_GDMA_CONTEXT_DEFAULT;
+    op.backend = caller.id().0;
+    Ok(())
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Hypercall 47.
+
+use hypercall_abi::{
+    Errno,
+    command::{
+        XEN_GDMA_MAX_BATCH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY,
+        XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_UNMAP,
+    },
+    device::QueryDevice,
+    lookup::Lookup,
+    mapping::{Map, Unmap},
+    query::Query,
+};
+
+use super::{
+    Outcome,
+    batch::{self, Command},
+};
+use crate::{
+    addr::GuestPtr,
+    dma::{
+        flush,
+        lookup::lookup,
+        map::{MapFlush, map},
+        query::{query, query_device},
+        unmap::{MAX_PENDING, unmap},
+    },
+    host::{Domain, Host},
+    state::DomainState,
+    sync::SpinLock,
+};
+
+/// The hypercall: `cmd` with `count` elements at `at`.
+pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Outcome {
+    let caller = host.current();
+    let Some(state) = caller.state() else {
+        return Outcome::Failed(Errno::NoSys);
+    };
+    let known = matches!(
+        cmd,
+        XEN_GDMA_OP_QUERY
+            | XEN_GDMA_OP_QUERY_DEVICE
+            | XEN_GDMA_OP_MAP
+            | XEN_GDMA_OP_UNMAP
+            | XEN_GDMA_OP_LOOKUP
+    );
+    if !known {
+        return Outcome::Failed(Errno::NoSys);
+    }
+    if count == 0 {
+        return Outcome::Failed(Errno::Inval);
+    }
+    if count > XEN_GDMA_MAX_BATCH {
+        return Outcome::Failed(Errno::TooBig);
+    }
+    host.speculation_barrier();
+    match cmd {
+        XEN_GDMA_OP_QUERY => batch::run(host, &mut QueryCommand { caller: &caller }, at, count),
+        XEN_GDMA_OP_QUERY_DEVICE => {
+            batch::run(host, &mut QueryDeviceCommand { caller: &caller }, at, count)
+        }
+        XEN_GDMA_OP_MAP => {
+            let mut command = MapCommand {
+                caller: &caller,
+                state,
+                flush: MapFlush::default(),
+            };
+            batch::run(host, &mut command, at, count)
+        }
+        XEN_GDMA_OP_UNMAP => {
+            let mut command = UnmapCommand {
+                caller: &caller,
+                state,
+                failed: false,
+            };
+            batch::run(host, &mut command, at, count)
+        }
+        _ => batch::run(host, &mut LookupCommand { caller: &caller }, at, count),
+    }
+}
+
+fn status<E: Into<Errno>>(result: Result<(), E>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.into().wire(),
+    }
+}
+
+struct QueryCommand<'a, D> {
+    caller: &'a D,
+}
+
+impl<H: Host> Command<H> for QueryCommand<'_, H::Domain> {
+    type Element = Query;
+
+    fn work(&mut self, host: &H, element: &mut Query) -> u32 {
+        element.status = status(query(host, self.caller, element));
+        1
+    }
+}
+
+struct QueryDeviceCommand<'a, D> {
+    caller: &'a D,
+}
+
+impl<H: Host> Command<H> for QueryDeviceCommand<'_, H::Domain> {
+    type Element = QueryDevice;
+
+    fn work(&mut self, host: &H, element: &mut QueryDevice) -> u32 {
+        element.status = status(query_device(host, self.caller, element));
+        1
+    }
+}
+
+struct LookupCommand<'a, D> {
+    caller: &'a D,
+}
+
+impl<H: Host> Command<H> for LookupCommand<'_, H::Domain> {
+    type Element = Lookup;
+
+    fn work(&mut self, host: &H, element: &mut Lookup) -> u32 {
+        // Each step of the index follows one link of a list.
+        let steps = element.index.min(XEN_GDMA_MAX_BATCH);
+        element.status = status(lookup(host, self.caller, element));
+        1 + steps
+    }
+}
+
+struct MapCommand<'a, H: Host> {
+    caller: &'a H::Domain,
+    state: &'a DomainState<H>,
+    flush: MapFlush,
+}
+
+impl<H: Host> Command<H> for MapCommand<'_, H> {
+    type Element = Map;
+
+    fn work(&mut self, host: &H, element: &mut Map) -> u32 {
+        let frames = element.nr_frames;
+        let result = map(host, self.caller, element, &mut self.flush);
+        if let Err(error) = &result {
+            log::debug!("{} map: {error:?}", self.caller.id());
+        }
+        element.status = status(result);
+        if element.status == 0 { frames } else { 1 }
+    }
+
+    fn undo(&mut self, host: &H, elements: &[Map]) {
+        for element in elements.iter().filter(|element| element.status == 0) {
+            let _ = unmap(
+                host,
+                self.caller,
+                &Unmap {
+                    handle: element.handle,
+                    ..Unmap::default()
+                },
+            );
+        }
+        // A failure is logged, and the frames stay pinned until a flush succeeds.
+        let _ = flush::flush(host, self.caller, self.state);
+    }
+
+    fn finish(&mut self, host: &H) -> Result<(), Errno> {
+        Ok(core::mem::take(&mut self.flush).complete(host, self.caller)?)
+    }
+}
+
+struct UnmapCommand<'a, H: Host> {
+    caller: &'a H::Domain,
+    state: &'a DomainState<H>,
+    failed: bool,
+}
+
+impl<H: Host> Command<H> for UnmapCommand<'_, H> {
+    type Element = Unmap;
+
+    fn work(&mut self, host: &H, element: &mut Unmap) -> u32 {
+        let before = self.state.dma.context.lock().pending();
+        let result = unmap(host, self.caller, element);
+        if let Err(error) = &result {
+            log::debug!("{} unmap: {error:?}", self.caller.id());
+        }
+        element.status = status(result);
+        let pending = self.state.dma.context.lock().pending();
+        if pending >= MAX_PENDING {
+            self.failed |= flush::flush(host, self.caller, self.state).is_err();
+        }
+        pending.saturating_sub(before).max(1)
+    }
+
+    fn finish(&mut self, host: &H) -> Result<(), Errno> {
+        let flushed = flush::flush(host, self.caller, self.state);
+        if self.failed || flushed.is_err() {
+            return Err(Errno::Io);
+        }
+        Ok(())
+    }
+}

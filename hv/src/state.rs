@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What hangs off each domain: its grant table and its DMA mappings.
+//!
+//! In Xen one opaque pointer of `struct domain` leads here, so that no hot path
+//! looks anything up by domain id.
+
+use crate::{
+    dma::Dma,
+    grant::{GrantTable, TableError, TableLimits},
+    host::Host,
+};
+
+/// State of one domain.
+pub struct DomainState<H: Host> {
+    /// The domain as granter and as holder of CPU mappings.
+    pub grants: GrantTable<H>,
+    /// The domain as holder of DMA mappings.
+    pub dma: Dma<H>,
+}
+
+/// Limits of a new domain.
+#[derive(Clone, Copy, Debug)]
+pub struct DomainLimits {
+    /// Grant table sizes.
+    pub table: TableLimits,
+    /// Most frames pinned for DMA at once.
+    pub max_pins: u32,
+}
+
+impl<H: Host> DomainState<H> {
+    /// The state of a domain under construction.
+    ///
+    /// Context: domain creation, no locks held, nobody else knows `owner` yet.
+    pub fn new(host: &H, owner: &H::Domain, limits: DomainLimits) -> Result<Self, TableError> {
+        Ok(Self {
+            grants: GrantTable::new(host, owner, limits.table)?,
+            dma: Dma::new(limits.max_pins),
+        })
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+//! `map` and `unmap`: making frames reachable to devices, and taking it back.
+//!
+//! A mapping pins its frames: each holds a page reference, and a writable-type
+//! reference if devices may write, until the mapping is gone and the IOTLB has
+//! been flushed. No CPU mapping is made and the holder's own physical address
+//! space does not change.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `source` is a guest frame number of the caller.
+pub const XEN_GDMA_MAP_OWN: u16 = 0;
+/// `source` is a grant reference in the table of `domid`.
+pub const XEN_GDMA_MAP_GRANT: u16 = 1;
+
+/// Devices may read.
+pub const XEN_GDMA_MAP_READ: u32 = 1 << 0;
+/// Devices may write.
+pub const XEN_GDMA_MAP_WRITE: u32 = 1 << 1;
+/// Map at the device address given in `daddr` instead of one that the service
+/// picks.
+pub const XEN_GDMA_MAP_FIXED: u32 = 1 << 2;
+
+/// One element of `XEN_GDMA_OP_MAP`.
+///
+/// An element that fails changes nothing. Element errors, in the order in which
+/// they are found:
+///
+/// | error | when |
+/// |---|---|
+/// | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it |
+/// | `-ENOENT` | no such context |
+/// | `-EOPNOTSUPP` | the default context accepts no mapping for this domain |
+/// | `-ESRCH` | no such granter |
+/// | `-EPERM` | access control refuses |
+/// | `-ENOBUFS` | the domain's limit of pinned frames would be passed |
+/// | `-EEXIST` | FIXED, and a part of the range is in use |
+/// | `-ENOSPC` | no free device addresses |
+/// | `-ERANGE` | a grant reference outside the granter's table |
+/// | `-EACCES` | the entry does not grant this access to the caller |
+/// | `-EBUSY` | the entry changes under our hands or is in use by another holder |
+/// | `-EMLINK` | too many mappings of one reference |
+/// | `-EFAULT` | the guest frame is not ordinary memory of its domain |
+/// | `-EAGAIN` | the guest frame is paged out or shared; try again |
+/// | `-ENOMEM` | Xen has no memory for the records |
+/// | `-EIO` | the IOMMU refused |
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Map {
+    /// IN: context, `XEN_GDMA_CONTEXT_DEFAULT`.
+    pub context: u32,
+    /// IN: `XEN_GDMA_MAP_OWN` or `XEN_GDMA_MAP_GRANT`.
+    pub kind: u16,
+    /// IN: GRANT: the granter (`XEN_GDMA_DOMID_SELF` for the caller); OWN: 0.
+    pub domid: u16,
+    /// IN: first guest frame number or first grant reference.
+    pub source: u64,
+    /// IN: number of consecutive frames or references.
+    pub nr_frames: u32,
+    /// IN: `XEN_GDMA_MAP_*` flags.
+    pub flags: u32,
+    /// IN: with FIXED the wanted device address, else 0. OUT: device address of
+    /// the first byte; unchanged on error.
+    pub daddr: u64,
+    /// OUT: names the mapping for `unmap`; never 0, never given out twice.
+    pub handle: u64,
+    /// OUT: 0 or a negative error number.
+    pub status: i32,
+    /// IN: zero.
+    pub pad0: u32,
+}
+
+const _: () = assert!(size_of::<Map>() == 48);
+
+/// The mapping is named by `context`, `daddr` and `nr_frames`, which must be
+/// exactly those of one `map`; `handle` must be 0.
+pub const XEN_GDMA_UNMAP_BY_DADDR: u32 = 1 << 0;
+
+/// One element of `XEN_GDMA_OP_UNMAP`.
+///
+/// When the call has returned 0, no device can reach the frames of the elements
+/// with status 0 any more: the IOTLB flush (one for many elements) has
+/// succeeded. If the flush fails the call returns `-EIO`: the mappings of the
+/// elements with status 0 are gone, but their frames stay pinned until a later
+/// flush succeeds, because a device may still reach them.
+///
+/// Element errors: `-EINVAL` unknown flag, or fields of the other form not
+/// zero; `-ENOENT` no such context, stale or unknown handle, no mapping of
+/// exactly that range; `-EIO` the IOMMU refused, and the mapping stays.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Unmap {
+    /// IN: the mapping's handle, or 0 with `XEN_GDMA_UNMAP_BY_DADDR`.
+    pub handle: u64,
+    /// IN: with `XEN_GDMA_UNMAP_BY_DADDR` the device address, else 0.
+    pub daddr: u64,
+    /// IN: context, `XEN_GDMA_CONTEXT_DEFAULT`.
+    pub context: u32,
+    /// IN: with `XEN_GDMA_UNMAP_BY_DADDR` the number of frames, else 0.
+    pub nr_frames: u32,
+    /// IN: `XEN_GDMA_UNMAP_*` flags.
+    pub flags: u32,
+    /// OUT: 0 or a negative error number.
+    pub status: i32,
+}
+
+const _: () = assert!(size_of::<Unmap>() == 32);

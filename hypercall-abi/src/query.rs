@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+//! `query`: version, capabilities, limits and usage.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Capability: own frames can be mapped.
+pub const XEN_GDMA_CAP_OWN_FRAMES: u32 = 1 << 0;
+/// Capability: version 1 grant references can be mapped.
+pub const XEN_GDMA_CAP_GRANT_V1: u32 = 1 << 1;
+/// Capability: the caller's default context accepts mappings. Clear when the
+/// caller's devices are not behind an IOMMU that Xen programs for it alone, or
+/// when the IOMMU shares its page tables with the CPU.
+pub const XEN_GDMA_CAP_DEFAULT_CONTEXT: u32 = 1 << 2;
+/// Capability: PCI devices can be asked for with `query_device`.
+pub const XEN_GDMA_CAP_PCI: u32 = 1 << 3;
+
+/// One element of `XEN_GDMA_OP_QUERY`.
+///
+/// Element errors: `-EINVAL` padding not zero; `-ESRCH` no such domain, and any
+/// domain but the caller (`XEN_GDMA_DOMID_SELF` or its own id) in this version.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Query {
+    /// IN: whose usage is asked for.
+    pub domid: u16,
+    /// IN: zero.
+    pub pad0: u16,
+    /// OUT: 0 or a negative error number.
+    pub status: i32,
+    /// OUT: `XEN_GDMA_ABI_VERSION` of the hypervisor.
+    pub abi_version: u32,
+    /// OUT: `XEN_GDMA_CAP_*`.
+    pub capabilities: u32,
+    /// OUT: most elements of one call.
+    pub max_batch: u32,
+    /// OUT: most frames of one `xen_gdma_map`.
+    pub max_frames: u32,
+    /// OUT: most frames the domain may have pinned at once.
+    pub max_pins: u32,
+    /// OUT: frames it has pinned now.
+    pub used_pins: u32,
+    /// OUT: mappings (handles) it holds now.
+    pub mappings: u32,
+    /// OUT: most contexts it may create (0 in this version).
+    pub max_contexts: u32,
+    /// OUT: first device address that `map` gives out or accepts in the default
+    /// context; 0 when the default context accepts no mapping.
+    pub daddr_first: u64,
+    /// OUT: last device address (inclusive) of that range; 0 likewise.
+    pub daddr_last: u64,
+    /// OUT: page sizes of the default context, one bit per size (bit 12: 4 KiB).
+    pub page_sizes: u64,
+    /// OUT: successful IOTLB flushes made for this domain by the service since
+    /// it was created.
+    pub flushes: u64,
+}
+
+const _: () = assert!(size_of::<Query>() == 72);
