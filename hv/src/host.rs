@@ -53,10 +53,16 @@ pub trait Frame: Send + Sync + core::fmt::Debug {
 
 /// A page that Xen owns and shares with one guest: a frame of a grant table.
 ///
+/// Until [`SharedPage::share`] no guest knows of the page, and dropping it frees
+/// it; from then on it lives until its guest is gone.
+///
 /// The guest may change it at any moment, so there are only single accesses, each
 /// of which reads or writes memory exactly once. Offsets are in bytes, aligned to
 /// the access; they are taken modulo the page size.
 pub trait SharedPage<D>: Send + Sync {
+    /// Shares the page read-write with `owner`.
+    fn share(&self, owner: &D);
+
     /// Machine frame of the page.
     fn mfn(&self) -> Mfn;
 
@@ -219,8 +225,8 @@ pub trait Host: Sized + Send + Sync + 'static {
         take_type: bool,
     ) -> Result<Self::Frame, FrameError>;
 
-    /// A zeroed page, shared read-write with `owner`.
-    fn new_shared_page(&self, owner: &Self::Domain) -> Result<Self::SharedPage, OutOfMemory>;
+    /// A zeroed page that can be shared with a guest, and is not yet.
+    fn new_shared_page(&self) -> Result<Self::SharedPage, OutOfMemory>;
 
     /// Notes that devices or another domain may have written the page, for
     /// live migration of `owner`.

@@ -112,7 +112,7 @@ impl Request {
             return Err(MapError::BadField("nr_frames"));
         }
         let fixed = op.flags & XEN_GDMA_MAP_FIXED != 0;
-        if op.daddr % PAGE_SIZE != 0 || (!fixed && op.daddr != 0) {
+        if !op.daddr.is_multiple_of(PAGE_SIZE) || (!fixed && op.daddr != 0) {
             return Err(MapError::BadField("daddr"));
         }
         let request = Self {

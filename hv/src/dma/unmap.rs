@@ -61,7 +61,7 @@ fn parse(op: &Unmap) -> Result<Name, UnmapError> {
         }
         Name::Handle(Handle::alleged(op.handle))
     } else {
-        if op.handle != 0 || op.daddr % PAGE_SIZE != 0 {
+        if op.handle != 0 || !op.daddr.is_multiple_of(PAGE_SIZE) {
             return Err(UnmapError::BadField("handle or daddr"));
         }
         Name::Range(Dfn::of_address(op.daddr), op.nr_frames)

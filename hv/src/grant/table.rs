@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     addr::{GrantRef, Mfn, PAGE_SIZE},
-    host::{Domain, Host, OutOfMemory},
+    host::{Domain, Host, OutOfMemory, SharedPage},
     sync::{Rank, ReadWriteLock, SpinLock},
 };
 
@@ -116,15 +116,19 @@ impl<H: Host> Frames<H> {
             );
         }
         let before = self.shared.len();
-        let grown = self.grow_to(host, owner, wanted as usize);
+        let grown = self.add_frames(host, wanted as usize);
         if grown.is_err() {
             self.shared.truncate(before);
             self.active.truncate(before);
         }
+        // Only now that nothing can fail any more: a shared page cannot be freed.
+        for page in self.shared.iter().skip(before) {
+            page.share(owner);
+        }
         grown
     }
 
-    fn grow_to(&mut self, host: &H, owner: &H::Domain, wanted: usize) -> Result<(), TableError> {
+    fn add_frames(&mut self, host: &H, wanted: usize) -> Result<(), TableError> {
         while self.shared.len() < wanted {
             let mut active = ActiveFrame::<H>::new();
             active
@@ -139,7 +143,7 @@ impl<H: Host> Frames<H> {
             self.shared
                 .try_reserve(1)
                 .map_err(|_| TableError::OutOfMemory)?;
-            self.shared.push(host.new_shared_page(owner)?);
+            self.shared.push(host.new_shared_page()?);
             self.active.push(active);
         }
         Ok(())
@@ -207,6 +211,12 @@ impl<H: Host> GrantTable<H> {
         1
     }
 
+    /// The lock around the frames, for a host that hands the guard of
+    /// [`Self::frame_for_mapping`] through foreign code.
+    pub fn frames_lock(&self) -> &H::ReadWrite<Frames<H>> {
+        &self.frames
+    }
+
     pub(super) fn read(
         &self,
     ) -> <H::ReadWrite<Frames<H>> as ReadWriteLock<Frames<H>>>::ReadGuard<'_> {
@@ -252,8 +262,7 @@ impl<H: Host> GrantTable<H> {
         let mut frames = self.frames.write();
         frames.grow(host, owner, wanted, &self.limits)?;
         let index = host.clamp_index(index as usize, frames.shared.len());
-        let mfn =
-            crate::host::SharedPage::mfn(frames.shared.get(index).ok_or(TableError::OutOfMemory)?);
+        let mfn = SharedPage::mfn(frames.shared.get(index).ok_or(TableError::OutOfMemory)?);
         Ok((mfn, frames))
     }
 
@@ -276,7 +285,7 @@ impl<H: Host> GrantTable<H> {
             .iter_mut()
             .zip(frames.shared.iter().skip(first as usize))
         {
-            *slot = crate::host::SharedPage::mfn(page).number();
+            *slot = SharedPage::mfn(page).number();
         }
         Ok(())
     }

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What C offers to Rust. The contract of each function is in
+//! `xen/common/grant-dma/`, in the file named above it; the prototypes are in
+//! `gdma.h` there and must be changed together with these.
+
+use core::ffi::{c_int, c_uint, c_void};
+
+/// `struct domain`.
+#[repr(C)]
+pub(crate) struct Domain {
+    _opaque: [u8; 0],
+}
+
+/// `struct page_info`.
+#[repr(C)]
+pub(crate) struct Page {
+    _opaque: [u8; 0],
+}
+
+/// `struct gdma_progress`.
+#[repr(C)]
+pub(crate) struct Progress {
+    pub(crate) elements: u32,
+    pub(crate) bytes: u64,
+}
+
+/// `GDMA_SPINLOCK_SIZE`.
+pub(crate) const SPINLOCK_SIZE: usize = 8;
+/// `GDMA_RWLOCK_SIZE`.
+pub(crate) const RWLOCK_SIZE: usize = 32;
+
+pub(crate) const IOMMU_ABSENT: c_uint = 0;
+pub(crate) const IOMMU_PASS_THROUGH: c_uint = 1;
+pub(crate) const IOMMU_SHARED_TABLES: c_uint = 2;
+
+pub(crate) const PCI_UNSUPPORTED: c_uint = 0;
+pub(crate) const PCI_NOT_FOUND: c_uint = 1;
+pub(crate) const PCI_NO_IOMMU: c_uint = 2;
+
+pub(crate) const PIN_OKAY: c_uint = 0;
+pub(crate) const PIN_TRY_AGAIN: c_uint = 2;
+
+pub(crate) const LOG_ERROR: c_uint = 1;
+pub(crate) const LOG_WARNING: c_uint = 2;
+pub(crate) const LOG_INFO: c_uint = 3;
+pub(crate) const LOG_DEBUG: c_uint = 4;
+
+unsafe extern "C" {
+    // console.c
+    pub(crate) fn gdma_log(level: c_uint, msg: *const u8, len: usize);
+    pub(crate) fn gdma_panic(msg: *const u8, len: usize) -> !;
+
+    // memory.c
+    pub(crate) fn gdma_alloc(size: usize, align: usize) -> *mut u8;
+    pub(crate) fn gdma_free(ptr: *mut u8);
+
+    // locks.c
+    pub(crate) fn gdma_spin_init(lock: *mut c_void);
+    pub(crate) fn gdma_spin_lock(lock: *mut c_void);
+    pub(crate) fn gdma_spin_unlock(lock: *mut c_void);
+    pub(crate) fn gdma_rw_init(lock: *mut c_void);
+    pub(crate) fn gdma_read_lock(lock: *mut c_void);
+    pub(crate) fn gdma_read_unlock(lock: *mut c_void);
+    pub(crate) fn gdma_write_lock(lock: *mut c_void);
+    pub(crate) fn gdma_write_unlock(lock: *mut c_void);
+
+    // domain.c
+    pub(crate) safe fn gdma_domain_current() -> *mut Domain;
+    pub(crate) safe fn gdma_domain_get(domid: u16) -> *mut Domain;
+    pub(crate) fn gdma_domain_put(domain: *mut Domain);
+    pub(crate) fn gdma_domain_id(domain: *const Domain) -> u16;
+    pub(crate) fn gdma_domain_is_dying(domain: *const Domain) -> bool;
+    pub(crate) fn gdma_domain_is_translated(domain: *const Domain) -> bool;
+    pub(crate) fn gdma_domain_is_direct_mapped(domain: *const Domain) -> bool;
+    pub(crate) fn gdma_domain_state(domain: *const Domain) -> *mut c_void;
+    pub(crate) fn gdma_domain_set_state(domain: *mut Domain, state: *mut c_void);
+    pub(crate) fn gdma_xsm_map(
+        holder: *mut Domain,
+        granter: *mut Domain,
+        gntmap_flags: u32,
+    ) -> c_int;
+    pub(crate) fn gdma_xsm_unmap(holder: *mut Domain, granter: *mut Domain) -> c_int;
+    pub(crate) fn gdma_xsm_setup(caller: *mut Domain, target: *mut Domain) -> c_int;
+    pub(crate) fn gdma_xsm_query(caller: *mut Domain, target: *mut Domain) -> c_int;
+
+    // pages.c
+    pub(crate) fn gdma_page_again(
+        owner: *mut Domain,
+        mfn: u64,
+        take_type: bool,
+        page: *mut *mut Page,
+    ) -> bool;
+    pub(crate) fn gdma_page_put(page: *mut Page, has_type: bool);
+    pub(crate) fn gdma_page_mfn(page: *const Page) -> u64;
+    pub(crate) fn gdma_page_mark_dirty(owner: *mut Domain, page: *const Page);
+    pub(crate) safe fn gdma_shared_alloc() -> *mut u8;
+    pub(crate) fn gdma_shared_free(va: *mut u8);
+    pub(crate) fn gdma_shared_share(va: *mut u8, owner: *mut Domain);
+    pub(crate) fn gdma_shared_mfn(va: *const u8) -> u64;
+    pub(crate) fn gdma_shared_gfn(va: *const u8, owner: *const Domain, gfn: *mut u64) -> bool;
+    pub(crate) fn gdma_shared_cmpxchg32(
+        owner: *mut Domain,
+        ptr: *mut u32,
+        old: u32,
+        new: u32,
+    ) -> u32;
+    pub(crate) fn gdma_shared_clear16(owner: *mut Domain, ptr: *mut u16, bits: u16);
+
+    // p2m.c
+    pub(crate) fn gdma_pin_gfn(
+        owner: *mut Domain,
+        gfn: u64,
+        write: bool,
+        take_type: bool,
+        page: *mut *mut Page,
+    ) -> c_uint;
+    pub(crate) fn gdma_gfn_is_hole(domain: *mut Domain, gfn: u64) -> bool;
+    pub(crate) fn gdma_cpu_map_needs_identity(holder: *const Domain) -> bool;
+    pub(crate) fn gdma_cpu_map(
+        host_addr: u64,
+        page: *const Page,
+        gntmap_flags: u32,
+        cache_flags: u16,
+    ) -> bool;
+    pub(crate) fn gdma_cpu_unmap(host_addr: u64, page: *const Page, gntmap_flags: u32) -> bool;
+
+    // guest.c
+    pub(crate) safe fn gdma_guest_range_okay(at: *const c_void, bytes: u64) -> bool;
+    pub(crate) fn gdma_guest_read(to: *mut u8, from: *const c_void, len: c_uint) -> bool;
+    pub(crate) fn gdma_guest_write(to: *mut c_void, from: *const u8, len: c_uint) -> bool;
+    pub(crate) safe fn gdma_preempt_check() -> bool;
+
+    // iommu.c
+    pub(crate) fn gdma_iommu_mode(domain: *const Domain) -> c_uint;
+    pub(crate) fn gdma_device_hole(domain: *const Domain, first: *mut u64, count: *mut u64)
+    -> bool;
+    pub(crate) fn gdma_iommu_page_sizes(domain: *const Domain) -> u64;
+    pub(crate) fn gdma_iommu_map(
+        domain: *mut Domain,
+        dfn: u64,
+        mfn: u64,
+        count: u32,
+        read: bool,
+        write: bool,
+        flush_flags: *mut u32,
+    ) -> c_int;
+    pub(crate) fn gdma_iommu_unmap(
+        domain: *mut Domain,
+        dfn: u64,
+        count: u32,
+        flush_flags: *mut u32,
+    ) -> c_int;
+    pub(crate) fn gdma_iommu_flush(
+        domain: *mut Domain,
+        dfn: u64,
+        count: u64,
+        flush_flags: u32,
+    ) -> c_int;
+    pub(crate) fn gdma_pci_device(owner: *const Domain, sbdf: u32) -> c_uint;
+}

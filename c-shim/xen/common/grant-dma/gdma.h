@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * common/grant-dma/gdma.h: the boundary between Xen's C and the Rust
+ * grant-table and grant-DMA service.
+ *
+ * gdma_rs_*: written in Rust (crate c-shim), called from C.
+ * gdma_*:    written in C, called from Rust. One file per part of Xen that is
+ *            wrapped; the Rust declarations are in c-shim/src/ffi.rs and must
+ *            be changed together with these.
+ */
+#ifndef XEN_COMMON_GRANT_DMA_H
+#define XEN_COMMON_GRANT_DMA_H
+
+#include <xen/stdbool.h>
+#include <xen/types.h>
+
+struct domain;
+struct page_info;
+
+/*
+ * Room that Rust sets aside for one of Xen's locks. locks.c checks that it is
+ * enough.
+ */
+#define GDMA_SPINLOCK_SIZE 8
+#define GDMA_RWLOCK_SIZE   32
+
+/* How a batch hypercall ended; see gdma_rs_dma_op(). */
+struct gdma_progress {
+    uint32_t elements;          /* done, when the call is to be continued */
+    uint64_t bytes;             /* that these take up in the guest's array */
+};
+
+/* How the IOMMU treats a domain: values of gdma_iommu_mode(). */
+#define GDMA_IOMMU_ABSENT        0
+#define GDMA_IOMMU_PASS_THROUGH  1
+#define GDMA_IOMMU_SHARED_TABLES 2
+#define GDMA_IOMMU_OWN_TABLES    3
+
+/* Results of gdma_pci_device(). */
+#define GDMA_PCI_UNSUPPORTED     0
+#define GDMA_PCI_NOT_FOUND       1
+#define GDMA_PCI_NO_IOMMU        2
+#define GDMA_PCI_BEHIND_IOMMU    3
+
+/* Results of gdma_pin_gfn(). */
+#define GDMA_PIN_OKAY            0
+#define GDMA_PIN_NOT_MEMORY      1
+#define GDMA_PIN_TRY_AGAIN       2
+
+/* Levels of gdma_log(). */
+#define GDMA_LOG_ERROR           1
+#define GDMA_LOG_WARNING         2
+#define GDMA_LOG_INFO            3
+#define GDMA_LOG_DEBUG           4
+
+/* Rust, called from entry.c. Errors are negative Xen error numbers. */
+void gdma_rs_init(void);
+void gdma_rs_panic_test(void);
+int gdma_rs_domain_init(struct domain *d, uint32_t max_frames,
+                        uint32_t max_maptrack_frames, uint32_t max_version,
+                        uint32_t max_pins);
+void gdma_rs_domain_destroy(struct domain *d);
+int gdma_rs_release_mappings(struct domain *d);
+void gdma_rs_warn_active_grants(struct domain *d);
+int gdma_rs_map_frame_begin(struct domain *d, uint64_t idx, uint64_t *mfn);
+void gdma_rs_map_frame_end(struct domain *d);
+uint32_t gdma_rs_resource_max_frames(const struct domain *d);
+int gdma_rs_acquire_resource(struct domain *d, uint32_t frame,
+                             uint32_t nr_frames, uint64_t *mfn_list);
+/*
+ * Both return 0, a negative error number, or 1: continue the call behind what
+ * *progress says is done.
+ */
+long gdma_rs_grant_table_op(uint32_t cmd, const void *uop, uint32_t count,
+                            bool compat, struct gdma_progress *progress);
+long gdma_rs_dma_op(uint32_t cmd, const void *arg, uint32_t count,
+                    struct gdma_progress *progress);
+
+/* C, called from Rust. */
+
+/* console.c */
+void gdma_log(unsigned int level, const char *msg, size_t len);
+void gdma_panic(const char *msg, size_t len) __attribute__((__noreturn__));
+
+/* memory.c */
+void *gdma_alloc(size_t size, size_t align);
+void gdma_free(void *ptr);
+
+/* locks.c */
+void gdma_spin_init(void *lock);
+void gdma_spin_lock(void *lock);
+void gdma_spin_unlock(void *lock);
+void gdma_rw_init(void *lock);
+void gdma_read_lock(void *lock);
+void gdma_read_unlock(void *lock);
+void gdma_write_lock(void *lock);
+void gdma_write_unlock(void *lock);
+
+/* domain.c */
+struct domain *gdma_domain_current(void);
+struct domain *gdma_domain_get(uint16_t domid);
+void gdma_domain_put(struct domain *d);
+uint16_t gdma_domain_id(const struct domain *d);
+bool gdma_domain_is_dying(const struct domain *d);
+bool gdma_domain_is_translated(const struct domain *d);
+bool gdma_domain_is_direct_mapped(const struct domain *d);
+void *gdma_domain_state(const struct domain *d);
+void gdma_domain_set_state(struct domain *d, void *state);
+int gdma_xsm_map(struct domain *holder, struct domain *granter,
+                 uint32_t gntmap_flags);
+int gdma_xsm_unmap(struct domain *holder, struct domain *granter);
+int gdma_xsm_setup(struct domain *caller, struct domain *target);
+int gdma_xsm_query(struct domain *caller, struct domain *target);
+
+/* pages.c */
+bool gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
+                     struct page_info **pg);
+void gdma_page_put(struct page_info *pg, bool has_type);
+uint64_t gdma_page_mfn(const struct page_info *pg);
+void gdma_page_mark_dirty(struct domain *owner, const struct page_info *pg);
+void *gdma_shared_alloc(void);
+void gdma_shared_free(void *va);
+void gdma_shared_share(void *va, struct domain *owner);
+uint64_t gdma_shared_mfn(const void *va);
+bool gdma_shared_gfn(const void *va, const struct domain *owner, uint64_t *gfn);
+uint32_t gdma_shared_cmpxchg32(struct domain *owner, uint32_t *p, uint32_t old,
+                               uint32_t new);
+void gdma_shared_clear16(struct domain *owner, uint16_t *p, uint16_t bits);
+
+/* p2m.c */
+unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
+                          bool take_type, struct page_info **pg);
+bool gdma_gfn_is_hole(struct domain *d, uint64_t gfn);
+bool gdma_cpu_map_needs_identity(const struct domain *holder);
+bool gdma_cpu_map(uint64_t host_addr, const struct page_info *pg,
+                  uint32_t gntmap_flags, uint16_t cache_flags);
+bool gdma_cpu_unmap(uint64_t host_addr, const struct page_info *pg,
+                    uint32_t gntmap_flags);
+
+/* guest.c */
+bool gdma_guest_range_okay(const void *p, uint64_t bytes);
+bool gdma_guest_read(void *to, const void *from, unsigned int len);
+bool gdma_guest_write(void *to, const void *from, unsigned int len);
+bool gdma_preempt_check(void);
+
+/* iommu.c */
+unsigned int gdma_iommu_mode(const struct domain *d);
+bool gdma_device_hole(const struct domain *d, uint64_t *first, uint64_t *count);
+uint64_t gdma_iommu_page_sizes(const struct domain *d);
+int gdma_iommu_map(struct domain *d, uint64_t dfn, uint64_t mfn, uint32_t count,
+                   bool read, bool write, uint32_t *flush_flags);
+int gdma_iommu_unmap(struct domain *d, uint64_t dfn, uint32_t count,
+                     uint32_t *flush_flags);
+int gdma_iommu_flush(struct domain *d, uint64_t dfn, uint64_t count,
+                     uint32_t flush_flags);
+unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf);
+
+#endif /* XEN_COMMON_GRANT_DMA_H */
+
+/*
+ * Local variables:
+ * mode: C
+ * c-file-style: "BSD"
+ * c-basic-offset: 4
+ * tab-width: 4
+ * indent-tabs-mode: nil
+ * End:
+ */

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * common/grant-dma/guest.c: memory of the calling guest, and preemption.
+ */
+#include <xen/event.h>
+#include <xen/guest_access.h>
+#include <xen/sched.h>
+#include <xen/softirq.h>
+
+#include "gdma.h"
+
+bool gdma_guest_range_okay(const void *p, uint64_t bytes)
+{
+    XEN_GUEST_HANDLE_PARAM(void) hnd = guest_handle_from_ptr(p, void);
+
+    return guest_handle_okay(hnd, bytes);
+}
+
+/* The checking copies: a range check of the whole array came before. */
+bool gdma_guest_read(void *to, const void *from, unsigned int len)
+{
+    return !raw_copy_from_guest(to, from, len);
+}
+
+bool gdma_guest_write(void *to, const void *from, unsigned int len)
+{
+    return !raw_copy_to_guest(to, from, len);
+}
+
+bool gdma_preempt_check(void)
+{
+    return hypercall_preempt_check();
+}
+
+/*
+ * Local variables:
+ * mode: C
+ * c-file-style: "BSD"
+ * c-basic-offset: 4
+ * tab-width: 4
+ * indent-tabs-mode: nil
+ * End:
+ */
