@@ -11,9 +11,7 @@
 
 bool gdma_guest_range_okay(const void *p, uint64_t bytes)
 {
-    XEN_GUEST_HANDLE_PARAM(void) hnd = guest_handle_from_ptr(p, void);
-
-    return guest_handle_okay(hnd, bytes);
+    return guest_handle_okay(guest_handle_from_ptr(p, void), bytes);
 }
 
 /* The checking copies: a range check of the whole array came before. */
