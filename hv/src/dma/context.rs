@@ -393,9 +393,6 @@ impl<H: Host> Context<H> {
             .ok_or(ReserveError::Quota)?;
         let first = self.place_for(range, wanted, count as usize)?;
         self.back(first, count as usize)?;
-        self.by_gfn
-            .try_reserve(count as usize)
-            .map_err(|_| ReserveError::OutOfMemory)?;
         let dfn = range
             .first
             .checked_add(first as u64)
@@ -481,6 +478,14 @@ impl<H: Host> Context<H> {
         if let Some(page) = self.page_mut(reservation.first + nth) {
             page.state = PageState::Pinned(pin);
         }
+    }
+
+    /// Room for [`Self::commit`] of this reservation, which must follow before the
+    /// lock is given back.
+    pub fn prepare_commit(&mut self, reservation: &Reservation) -> Result<(), ReserveError> {
+        self.by_gfn
+            .try_reserve(reservation.range.count as usize)
+            .map_err(|_| ReserveError::OutOfMemory)
     }
 
     /// Calls `each` with every run of consecutive machine frames of a reservation:
@@ -712,13 +717,13 @@ impl<H: Host> Context<H> {
         if self.pending.count == 0 {
             return None;
         }
-        let chain = core::mem::replace(&mut self.pending, Chain::EMPTY);
-        let (first, count) = chain.extent();
+        let (first, count) = self.pending.extent();
         let extent = DfnRange {
             first: range.first.checked_add(first)?,
             count,
         };
-        let flags = chain.flags;
+        let flags = self.pending.flags;
+        let chain = core::mem::replace(&mut self.pending, Chain::EMPTY);
         Some((chain, extent, flags))
     }
 

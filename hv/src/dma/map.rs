@@ -353,6 +353,11 @@ fn program<H: Host>(
     flush: &mut MapFlush,
 ) -> Result<Handle, MapError> {
     let mut context = state.dma.context.lock();
+    if let Err(error) = context.prepare_commit(&reservation) {
+        drop(context);
+        withdraw(host, state, reservation);
+        return Err(MapError::Reserve(error));
+    }
     match program_runs(host, holder, &context, &reservation, access) {
         Ok(flags) => {
             flush.flags.add(flags);

@@ -85,11 +85,20 @@ fn find<H: Host>(host: &H, context: &Context<H>, name: &Name) -> Option<Mapping>
     }
 }
 
+/// What one `unmap` element did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unmapped {
+    /// Frames of the mapping that is gone.
+    pub frames: u32,
+    /// Frames that now wait for a flush.
+    pub pending: u32,
+}
+
 /// Works on one `unmap` element. The frames come back with the next
 /// [`flush::flush`]; the caller makes it before the hypercall returns.
 ///
 /// Takes the holder's context lock.
-pub fn unmap<H: Host>(host: &H, holder: &H::Domain, op: &Unmap) -> Result<(), UnmapError> {
+pub fn unmap<H: Host>(host: &H, holder: &H::Domain, op: &Unmap) -> Result<Unmapped, UnmapError> {
     let name = parse(op)?;
     let state = holder.state().ok_or(UnmapError::NoMapping)?;
     let mut context = state.dma.context.lock();
@@ -102,12 +111,16 @@ fn take_back<H: Host>(
     holder: &H::Domain,
     context: &mut Context<H>,
     mapping: &Mapping,
-) -> Result<(), UnmapError> {
+) -> Result<Unmapped, UnmapError> {
+    let frames = mapping.range.count as u32;
     let flags = host
-        .iommu_unmap(holder, mapping.range.first, mapping.range.count as u32)
+        .iommu_unmap(holder, mapping.range.first, frames)
         .map_err(|_| UnmapError::Iommu)?;
     context.retire(mapping, flags);
-    Ok(())
+    Ok(Unmapped {
+        frames,
+        pending: context.pending(),
+    })
 }
 
 /// How far the release of a dying domain has come.
@@ -132,14 +145,14 @@ pub fn release_all<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>
             let Some(mapping) = context.any_mapping() else {
                 break;
             };
-            take_back(host, holder, &mut context, &mapping).map(|()| context.pending())
+            take_back(host, holder, &mut context, &mapping)
         };
         match unmapped {
             Err(error) => {
                 log::error!("{}: release of DMA mappings: {error:?}", holder.id());
                 return Release::Stuck;
             }
-            Ok(pending) if pending < MAX_PENDING && !host.preempt_requested() => {}
+            Ok(done) if done.pending < MAX_PENDING && !host.preempt_requested() => {}
             Ok(_) => {
                 if flush::flush(host, holder, state).is_err() {
                     return Release::Stuck;

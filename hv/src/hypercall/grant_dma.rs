@@ -28,7 +28,6 @@ use crate::{
     },
     host::{Domain, Host},
     state::DomainState,
-    sync::SpinLock,
 };
 
 /// The hypercall: `cmd` with `count` elements at `at`.
@@ -177,17 +176,20 @@ impl<H: Host> Command<H> for UnmapCommand<'_, H> {
     type Element = Unmap;
 
     fn work(&mut self, host: &H, element: &mut Unmap) -> u32 {
-        let before = self.state.dma.context.lock().pending();
-        let result = unmap(host, self.caller, element);
-        if let Err(error) = &result {
-            log::debug!("{} unmap: {error:?}", self.caller.id());
+        match unmap(host, self.caller, element) {
+            Ok(done) => {
+                element.status = 0;
+                if done.pending >= MAX_PENDING {
+                    self.failed |= flush::flush(host, self.caller, self.state).is_err();
+                }
+                done.frames
+            }
+            Err(error) => {
+                log::debug!("{} unmap: {error:?}", self.caller.id());
+                element.status = Errno::from(error).wire();
+                1
+            }
         }
-        element.status = status(result);
-        let pending = self.state.dma.context.lock().pending();
-        if pending >= MAX_PENDING {
-            self.failed |= flush::flush(host, self.caller, self.state).is_err();
-        }
-        pending.saturating_sub(before).max(1)
     }
 
     fn finish(&mut self, host: &H) -> Result<(), Errno> {
