@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `gdma-lab bench`: what it costs to give a foreign page to a device and take it back, on this Xen and
+//! on stock Xen, counted in instructions and in IOTLB invalidations.
+//!
+//! For each variant one boot measures time, and further boots with QEMU's trace on, one a batch size
+//! and one that maps nothing, count invalidations. `-icount` makes every figure repeat to the digit on
+//! any machine; only the counts of IOTLB invalidations speak of what real hardware would wait for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+
+use crate::Exit;
+use crate::catalogue::BenchMachines;
+use crate::console::GuestResult;
+use crate::figures::{Cost, Figure, Measured, Samples, Variant, invalidations_per_batch};
+use crate::machine::Machine;
+use crate::process::{self, Flow, StopWish};
+use crate::report::QUIET;
+use crate::suite::{log_path, require_machines};
+use crate::trace::{self, Invalidations};
+use crate::verdict::{Ending, Expectations, Judge, Tally, judge};
+
+const BATCHES: [u64; 3] = [1, 16, 128];
+const RESULTS: &str = "build/bench/results.json";
+/// Time in executed instructions, a clock that follows it, and no chance.
+const DETERMINISTIC: [&str; 6] = [
+    "-icount",
+    "shift=0,sleep=off",
+    "-rtc",
+    "base=2024-01-01,clock=vm",
+    "-seed",
+    "1",
+];
+
+/// How often the guest's 128 pages go to the device and back.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    rounds: u64,
+}
+
+impl Effort {
+    const FULL: Self = Self { rounds: 16 };
+    const QUICK: Self = Self { rounds: 2 };
+}
+
+pub fn run(root: &Path, machines: &BenchMachines, quick: bool, stop: &StopWish) -> Result<Exit> {
+    require_machines(root, [&machines.ours, &machines.xen_c])?;
+    let effort = if quick { Effort::QUICK } else { Effort::FULL };
+    let mut measured = Vec::new();
+    let variants = [
+        (Variant::XenC, &machines.xen_c),
+        (Variant::Ours, &machines.ours),
+        (Variant::OursRun, &machines.ours),
+    ];
+    for (variant, machine) in variants {
+        let bench = Bench {
+            root,
+            variant,
+            machine,
+            machines,
+            effort,
+            stop,
+        };
+        match bench.measure()? {
+            Some(of_variant) => measured.extend(of_variant),
+            None => return Ok(Exit::Interrupted),
+        }
+    }
+    anstream::println!("{}", table(&measured));
+    anstream::println!(
+        "ours against xen-c, net instructions a page: {}",
+        comparison(&measured)
+    );
+    write_results(&root.join(RESULTS), &measured)?;
+    anstream::println!("{QUIET}written: {RESULTS}{QUIET:#}");
+    Ok(Exit::Good)
+}
+
+/// One variant's measurement.
+struct Bench<'a> {
+    root: &'a Path,
+    variant: Variant,
+    machine: &'a Machine,
+    machines: &'a BenchMachines,
+    effort: Effort,
+    stop: &'a StopWish,
+}
+
+impl Bench<'_> {
+    /// `None` if interrupted.
+    fn measure(&self) -> Result<Option<Vec<Measured>>> {
+        let batches = BATCHES.iter().map(|batch| self.phase(*batch));
+        let phases: Vec<String> = std::iter::once("null".to_owned()).chain(batches).collect();
+        let Some(timed) = self.boot("time", &phases.join(","), None)? else {
+            return Ok(None);
+        };
+        let samples = Samples::parse(&timed)?;
+        let costs =
+            BATCHES.map(|batch| samples.cost(self.variant, batch).map(|cost| (batch, cost)));
+        let costs: Vec<(u64, Cost)> = costs.into_iter().collect::<Result<_, _>>()?;
+        let Some(baseline) = self.count("none")? else {
+            return Ok(None);
+        };
+        let mut measured = Vec::new();
+        for (batch, cost) in costs {
+            let Some(counted) = self.count(&self.phase(batch))? else {
+                return Ok(None);
+            };
+            let invalidations_per_batch =
+                invalidations_per_batch(counted, baseline, cost.iterations);
+            measured.push(Measured {
+                variant: self.variant,
+                batch,
+                cost,
+                invalidations_per_batch,
+            });
+        }
+        Ok(Some(measured))
+    }
+
+    fn phase(&self, batch: u64) -> String {
+        format!("{}-{batch}", self.variant)
+    }
+
+    /// Boot with the trace on and count invalidations.
+    fn count(&self, phase: &str) -> Result<Option<u64>> {
+        let trace = PathBuf::from(format!("build/logs/bench-{}-{phase}.trace", self.variant));
+        if self.boot(phase, phase, Some(&trace))?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Invalidations::read(&self.root.join(trace))?.total()))
+    }
+
+    /// Boot with these phases; gives the console, or `None` if interrupted.
+    fn boot(&self, purpose: &str, phases: &str, trace: Option<&Path>) -> Result<Option<String>> {
+        let mut machine = self
+            .machine
+            .with_qemu_args(&DETERMINISTIC)
+            .with_guest_args(&format!(
+                "phases={phases} iterations={}",
+                self.effort.rounds
+            ));
+        if let Some(trace) = trace {
+            let args = trace::qemu_args(&trace.display().to_string());
+            machine = machine.with_qemu_args(&args.each_ref().map(String::as_str));
+        }
+        let log = log_path(&format!("bench-{}-{purpose}", self.variant));
+        let watch = &mut |_: &str| Flow::Continue;
+        let finished = process::boot(
+            self.root,
+            &machine,
+            log.clone(),
+            self.machines.timeout,
+            self.stop,
+            watch,
+        )?;
+        if finished.ending == Ending::Interrupted {
+            return Ok(None);
+        }
+        let plain = Expectations {
+            judge: Judge::Guest {
+                expects: GuestResult::Success,
+            },
+            must: Vec::new(),
+            must_not: Vec::new(),
+        };
+        let judgement = judge(&plain, &finished.console, finished.ending);
+        if judgement.tally != Tally::Passed {
+            let reasons = judgement.reasons.join("; ");
+            bail!(
+                "{} of {}: {} {reasons}; see {}",
+                purpose,
+                self.variant,
+                judgement.verdict.name(),
+                log.display()
+            );
+        }
+        let seconds = finished.elapsed.as_secs_f64();
+        anstream::println!(
+            "{QUIET}{:8} {purpose:12} {seconds:6.1} s  {}{QUIET:#}",
+            self.variant,
+            log.display()
+        );
+        Ok(Some(finished.console))
+    }
+}
+
+fn table(measured: &[Measured]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header([
+        "variant",
+        "batch",
+        "instructions/page",
+        "net of null calls",
+        "IOTLB invalidations/batch",
+    ]);
+    for row in measured {
+        table.add_row([
+            row.variant.to_string(),
+            row.batch.to_string(),
+            format!("{:.0}", row.cost.instructions_per_page),
+            format!("{:.0}", row.cost.net_instructions_per_page),
+            format!("{:.2}", row.invalidations_per_batch),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// `batch 1: 0.41x, batch 16: …`
+fn comparison(measured: &[Measured]) -> String {
+    let net = |variant, batch| {
+        let row = measured
+            .iter()
+            .find(|row| row.variant == variant && row.batch == batch)?;
+        Some(row.cost.net_instructions_per_page)
+    };
+    let ratios = BATCHES.iter().filter_map(|&batch| {
+        let ratio = net(Variant::Ours, batch)? / net(Variant::XenC, batch)?;
+        Some(format!("batch {batch}: {ratio:.2}x"))
+    });
+    ratios.collect::<Vec<_>>().join(", ")
+}
+
+fn write_results(path: &Path, measured: &[Measured]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let published = measured
+        .iter()
+        .filter(|row| row.variant != Variant::OursRun);
+    let figures: Vec<Figure> = published.flat_map(Measured::figures).collect();
+    let json = serde_json::to_string_pretty(&figures)?;
+    fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(variant: Variant, batch: u64, net: f64) -> Measured {
+        let cost = Cost {
+            instructions_per_page: net + 100.0,
+            net_instructions_per_page: net,
+            iterations: 1,
+        };
+        Measured {
+            variant,
+            batch,
+            cost,
+            invalidations_per_batch: 1.0,
+        }
+    }
+
+    #[test]
+    fn the_comparison_divides_ours_by_theirs() {
+        let rows = [
+            measured(Variant::XenC, 1, 400.0),
+            measured(Variant::XenC, 16, 200.0),
+            measured(Variant::Ours, 1, 100.0),
+            measured(Variant::Ours, 16, 300.0),
+        ];
+        assert_eq!(comparison(&rows), "batch 1: 0.25x, batch 16: 1.50x");
+    }
+
+    #[test]
+    fn every_row_of_the_table_shows_its_figures() {
+        let text = table(&[measured(Variant::Ours, 128, 1234.0)]).to_string();
+        for cell in ["ours", "128", "1334", "1234", "1.00"] {
+            assert!(text.contains(cell), "{text}");
+        }
+    }
+}

@@ -1,0 +1,641 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The catalogue `lab.toml`: read, checked as a whole, and resolved into runs.
+//!
+//! A mistake in the catalogue is found when it is read, not when the run it spoils is reached: every
+//! name is resolved and every pattern compiled before anything boots.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use regex::Regex;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::artefact::{self, Artefact};
+use crate::console::GuestResult;
+use crate::machine::{Guest, Machine};
+use crate::verdict::{Expectations, Judge};
+
+/// Why a catalogue, or a selection from it, is refused.
+#[derive(Debug, Error)]
+pub enum CatalogueError {
+    #[error("cannot read {path}: {cause}")]
+    Unreadable { path: String, cause: std::io::Error },
+    #[error("lab.toml: {0}")]
+    Syntax(String),
+    #[error("lab.toml: {user} names {kind} '{name}', which is not there")]
+    Dangling {
+        user: String,
+        kind: &'static str,
+        name: String,
+    },
+    #[error("lab.toml: {user}: bad pattern /{pattern}/: {cause}")]
+    Pattern {
+        user: String,
+        pattern: String,
+        cause: Box<regex::Error>,
+    },
+    #[error("lab.toml: {user}: {fault}")]
+    Contradiction { user: String, fault: String },
+    #[error("no test is called '{name}'{}", hint(.near))]
+    UnknownTest { name: String, near: Vec<String> },
+}
+
+fn hint(near: &[String]) -> String {
+    match near {
+        [] => "; `gdma-lab test --list` names them all".to_owned(),
+        names => format!("; did you mean {}?", names.join(" or ")),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    defaults: Defaults,
+    artefacts: BTreeMap<String, Artefact>,
+    arch: BTreeMap<String, Arch>,
+    config: BTreeMap<String, Config>,
+    #[serde(default)]
+    test: Vec<Test>,
+    bench: Bench,
+    demo: Demo,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Defaults {
+    timeout_s: u64,
+    must_not: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arch {
+    qemu: String,
+    qemu_args: Vec<String>,
+    #[serde(default)]
+    xen_args: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    arch: String,
+    xen: String,
+    #[serde(default)]
+    qemu_args: Vec<String>,
+    #[serde(default)]
+    xen_args: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Test {
+    name: String,
+    about: String,
+    #[serde(default)]
+    judge: JudgeName,
+    /// The guest's name, where it is not the test's.
+    guest: Option<String>,
+    #[serde(default)]
+    guest_args: String,
+    #[serde(default)]
+    xen_args: String,
+    #[serde(default)]
+    must: Vec<String>,
+    #[serde(default)]
+    must_not: Vec<String>,
+    /// Default `must_not` patterns that do not bind this test.
+    #[serde(default)]
+    may: Vec<String>,
+    timeout_s: Option<u64>,
+    runs: Vec<RunOn>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum JudgeName {
+    #[default]
+    Guest,
+    Console,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunOn {
+    config: String,
+    /// The guest's kind; absent where no guest boots.
+    env: Option<String>,
+    #[serde(default)]
+    expects: ExpectedResult,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum ExpectedResult {
+    #[default]
+    Success,
+    Skip,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bench {
+    guest: String,
+    env: String,
+    ours: String,
+    xen_c: String,
+    timeout_s: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Demo {
+    tests: Vec<String>,
+    config: String,
+}
+
+/// One boot: a test on a machine, and what to expect of it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub test: String,
+    pub config: String,
+    pub about: String,
+    pub machine: Machine,
+    pub expected: Expectations,
+    pub timeout: Duration,
+}
+
+impl Run {
+    /// The name of this run's files under `build/logs`.
+    pub fn file_stem(&self) -> String {
+        format!("{}-{}", self.test, self.config)
+    }
+}
+
+/// The machines and limit of the benchmark; phases are put on the guests' command lines by the caller.
+#[derive(Clone, Debug)]
+pub struct BenchMachines {
+    pub ours: Machine,
+    pub xen_c: Machine,
+    pub timeout: Duration,
+}
+
+/// The checked catalogue.
+#[derive(Debug)]
+pub struct Catalogue {
+    pub runs: Vec<Run>,
+    pub bench: BenchMachines,
+    /// The runs that the demo shows, in its order.
+    pub demo: Vec<Run>,
+}
+
+impl Catalogue {
+    pub fn load(path: &Path) -> Result<Self, CatalogueError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| CatalogueError::Unreadable {
+            path: path.display().to_string(),
+            cause,
+        })?;
+        Self::parse(&text)
+    }
+
+    pub fn parse(text: &str) -> Result<Self, CatalogueError> {
+        let file: File =
+            toml::from_str(text).map_err(|e| CatalogueError::Syntax(one_line(&e.to_string())))?;
+        let mut runs: Vec<Run> = Vec::new();
+        for test in &file.test {
+            for run in file.runs_of(test)? {
+                if runs
+                    .iter()
+                    .any(|known| known.file_stem() == run.file_stem())
+                {
+                    let fault = format!("run {} is listed twice", run.file_stem());
+                    return Err(CatalogueError::Contradiction {
+                        user: test.name.clone(),
+                        fault,
+                    });
+                }
+                runs.push(run);
+            }
+        }
+        let bench = file.bench_machines()?;
+        let demo = file
+            .demo
+            .tests
+            .iter()
+            .map(|name| demo_run(&runs, name, &file.demo.config))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { runs, bench, demo })
+    }
+
+    /// The runs of the named tests (`test` or `test/config`), or all; of one architecture, if given.
+    pub fn select(&self, names: &[String], arch: Option<&str>) -> Result<Vec<Run>, CatalogueError> {
+        for name in names {
+            if !self.runs.iter().any(|run| answers_to(run, name)) {
+                return Err(CatalogueError::UnknownTest {
+                    name: name.clone(),
+                    near: self.near(name),
+                });
+            }
+        }
+        let wanted = |run: &&Run| {
+            (names.is_empty() || names.iter().any(|name| answers_to(run, name)))
+                && arch.is_none_or(|arch| run.machine.arch == arch)
+        };
+        Ok(self.runs.iter().filter(wanted).cloned().collect())
+    }
+
+    /// The architectures that some configuration uses.
+    pub fn arches(&self) -> Vec<&str> {
+        let mut arches: Vec<&str> = self
+            .runs
+            .iter()
+            .map(|run| run.machine.arch.as_str())
+            .collect();
+        arches.sort_unstable();
+        arches.dedup();
+        arches
+    }
+
+    /// Up to three names a person may have meant, the closest first.
+    fn near(&self, name: &str) -> Vec<String> {
+        let known = self
+            .runs
+            .iter()
+            .flat_map(|run| [run.test.clone(), format!("{}/{}", run.test, run.config)]);
+        let mut ranked: Vec<(usize, String)> = known
+            .filter_map(|candidate| {
+                let distance = strsim::damerau_levenshtein(name, &candidate);
+                let contained = name.len() >= 3 && candidate.contains(name);
+                (contained || distance <= name.len() / 3).then_some((distance, candidate))
+            })
+            .collect();
+        ranked.sort();
+        ranked.dedup();
+        ranked
+            .into_iter()
+            .take(3)
+            .map(|(_, candidate)| candidate)
+            .collect()
+    }
+}
+
+fn answers_to(run: &Run, name: &str) -> bool {
+    match name.split_once('/') {
+        Some((test, config)) => run.test == test && run.config == config,
+        None => run.test == name,
+    }
+}
+
+fn demo_run(runs: &[Run], test: &str, config: &str) -> Result<Run, CatalogueError> {
+    runs.iter()
+        .find(|run| run.test == test && run.config == config)
+        .cloned()
+        .ok_or_else(|| dangling("[demo]", "the run", &format!("{test}/{config}")))
+}
+
+fn dangling(user: &str, kind: &'static str, name: &str) -> CatalogueError {
+    CatalogueError::Dangling {
+        user: user.to_owned(),
+        kind,
+        name: name.to_owned(),
+    }
+}
+
+/// TOML errors come with an excerpt of several lines; ours are one.
+fn one_line(message: &str) -> String {
+    let lines = message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with(['|', '^']));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+fn join_args(parts: &[&str]) -> String {
+    parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn compile(user: &str, patterns: &[String]) -> Result<Vec<Regex>, CatalogueError> {
+    let compile_one = |pattern: &String| {
+        Regex::new(pattern).map_err(|cause| CatalogueError::Pattern {
+            user: user.to_owned(),
+            pattern: pattern.clone(),
+            cause: Box::new(cause),
+        })
+    };
+    patterns.iter().map(compile_one).collect()
+}
+
+impl File {
+    fn runs_of(&self, test: &Test) -> Result<Vec<Run>, CatalogueError> {
+        let contradiction = |fault: &str| CatalogueError::Contradiction {
+            user: test.name.clone(),
+            fault: fault.to_owned(),
+        };
+        if test.runs.is_empty() {
+            return Err(contradiction("has no runs"));
+        }
+        if test.judge == JudgeName::Console && test.must.is_empty() {
+            return Err(contradiction(
+                "is judged by its console and requires no line of it",
+            ));
+        }
+        test.runs.iter().map(|on| self.resolve(test, on)).collect()
+    }
+
+    fn resolve(&self, test: &Test, on: &RunOn) -> Result<Run, CatalogueError> {
+        let user = format!("{}/{}", test.name, on.config);
+        if test.judge == JudgeName::Guest && on.env.is_none() {
+            let fault = "is judged by its guest and has no `env`".to_owned();
+            return Err(CatalogueError::Contradiction { user, fault });
+        }
+        let guest_name = test.guest.as_deref().unwrap_or(&test.name);
+        let guest = on
+            .env
+            .as_deref()
+            .map(|env| (guest_name, env, test.guest_args.as_str()));
+        let machine = self.machine(&user, &on.config, guest, &test.xen_args)?;
+        let judge = match (test.judge, on.expects) {
+            (JudgeName::Console, _) => Judge::Console,
+            (JudgeName::Guest, ExpectedResult::Success) => Judge::Guest {
+                expects: GuestResult::Success,
+            },
+            (JudgeName::Guest, ExpectedResult::Skip) => Judge::Guest {
+                expects: GuestResult::Skip,
+            },
+        };
+        let expected = Expectations {
+            judge,
+            must: compile(&user, &test.must)?,
+            must_not: compile(&user, &self.must_not(&user, test)?)?,
+        };
+        Ok(Run {
+            test: test.name.clone(),
+            config: on.config.clone(),
+            about: test.about.clone(),
+            machine,
+            expected,
+            timeout: Duration::from_secs(test.timeout_s.unwrap_or(self.defaults.timeout_s)),
+        })
+    }
+
+    /// The default patterns less those the test may show, and the test's own.
+    fn must_not(&self, user: &str, test: &Test) -> Result<Vec<String>, CatalogueError> {
+        if let Some(stray) = test
+            .may
+            .iter()
+            .find(|pattern| !self.defaults.must_not.contains(pattern))
+        {
+            return Err(dangling(user, "the default pattern", stray));
+        }
+        let bound = self
+            .defaults
+            .must_not
+            .iter()
+            .filter(|pattern| !test.may.contains(pattern));
+        Ok(bound.chain(&test.must_not).cloned().collect())
+    }
+
+    fn machine(
+        &self,
+        user: &str,
+        config_name: &str,
+        guest: Option<(&str, &str, &str)>,
+        xen_args: &str,
+    ) -> Result<Machine, CatalogueError> {
+        let config = self
+            .config
+            .get(config_name)
+            .ok_or_else(|| dangling(user, "config", config_name))?;
+        let config_user = format!("config {config_name}");
+        let arch = self
+            .arch
+            .get(&config.arch)
+            .ok_or_else(|| dangling(&config_user, "arch", &config.arch))?;
+        let xen = self
+            .artefact(&config_user, &config.xen)?
+            .fill(&[("arch", &config.arch)]);
+        let guest = guest
+            .map(|(name, env, args)| {
+                let elf = self.artefact(user, artefact::GUEST)?;
+                let elf = elf.fill(&[("arch", &config.arch), ("guest", name), ("env", env)]);
+                Ok::<_, CatalogueError>(Guest {
+                    elf,
+                    args: args.to_owned(),
+                })
+            })
+            .transpose()?;
+        Ok(Machine {
+            arch: config.arch.clone(),
+            qemu: arch.qemu.clone(),
+            qemu_args: arch
+                .qemu_args
+                .iter()
+                .chain(&config.qemu_args)
+                .cloned()
+                .collect(),
+            xen,
+            xen_args: join_args(&[&arch.xen_args, &config.xen_args, xen_args]),
+            guest,
+        })
+    }
+
+    fn artefact(&self, user: &str, name: &str) -> Result<&Artefact, CatalogueError> {
+        self.artefacts
+            .get(name)
+            .ok_or_else(|| dangling(user, "artefact", name))
+    }
+
+    fn bench_machines(&self) -> Result<BenchMachines, CatalogueError> {
+        let guest = Some((self.bench.guest.as_str(), self.bench.env.as_str(), ""));
+        Ok(BenchMachines {
+            ours: self.machine("[bench]", &self.bench.ours, guest, "")?,
+            xen_c: self.machine("[bench]", &self.bench.xen_c, guest, "")?,
+            timeout: Duration::from_secs(self.bench.timeout_s),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    const HEAD: &str = r#"
+        [defaults]
+        timeout_s = 10
+        must_not = ["Xen BUG", "Panic on CPU"]
+        [artefacts]
+        xen = { path = "x/{arch}/xen", make = "make xen" }
+        guest = { path = "g/{guest}-{env}", make = "make guests" }
+        [arch.x86_64]
+        qemu = "qemu-system-x86_64"
+        qemu_args = ["-m", "64"]
+        xen_args = "console=com1"
+        [config.c1]
+        arch = "x86_64"
+        xen = "xen"
+        qemu_args = ["-device", "edu"]
+        xen_args = "dom0=pvh"
+        [bench]
+        guest = "b"
+        env = "hvm64"
+        ours = "c1"
+        xen_c = "c1"
+        timeout_s = 5
+        [demo]
+        tests = []
+        config = "c1"
+    "#;
+
+    fn parse(tests: &str) -> Result<Catalogue, CatalogueError> {
+        Catalogue::parse(&format!("{HEAD}\n{tests}"))
+    }
+
+    fn fault(tests: &str) -> String {
+        parse(tests).unwrap_err().to_string()
+    }
+
+    fn names(runs: &[Run]) -> Vec<String> {
+        runs.iter()
+            .map(|run| format!("{}/{}", run.test, run.config))
+            .collect()
+    }
+
+    #[test]
+    fn a_run_gathers_its_parts() {
+        let catalogue = parse(
+            "[[test]]\nname = 'q'\nabout = ''\nxen_args = 'more'\nguest_args = 'a=1'\nmust_not = ['own']\n\
+             timeout_s = 3\nruns = [{ config = 'c1', env = 'pv64' }]",
+        )
+        .unwrap();
+        let run = &catalogue.runs[0];
+        assert_eq!(run.machine.xen.path, PathBuf::from("x/x86_64/xen"));
+        assert_eq!(run.machine.xen_args, "console=com1 dom0=pvh more");
+        assert_eq!(run.machine.qemu_args, ["-m", "64", "-device", "edu"]);
+        let guest = run.machine.guest.as_ref().unwrap();
+        assert_eq!(
+            (guest.elf.path.as_path(), guest.args.as_str()),
+            (Path::new("g/q-pv64"), "a=1")
+        );
+        assert_eq!(run.timeout, Duration::from_secs(3));
+        let must_not: Vec<&str> = run.expected.must_not.iter().map(Regex::as_str).collect();
+        assert_eq!(must_not, ["Xen BUG", "Panic on CPU", "own"]);
+        assert_eq!(run.file_stem(), "q-c1");
+    }
+
+    #[test]
+    fn may_lifts_a_default_and_only_a_default() {
+        let test = |may: &str| {
+            format!(
+                "[[test]]\nname = 'q'\nabout = ''\njudge = 'console'\nmust = ['x']\nmay = ['{may}']\nruns = [{{ config = 'c1' }}]"
+            )
+        };
+        let lifted = parse(&test("Panic on CPU")).unwrap();
+        let must_not: Vec<&str> = lifted.runs[0]
+            .expected
+            .must_not
+            .iter()
+            .map(Regex::as_str)
+            .collect();
+        assert_eq!(must_not, ["Xen BUG"]);
+        assert_eq!(
+            fault(&test("Panik")),
+            "lab.toml: q/c1 names the default pattern 'Panik', which is not there"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_found_at_once_and_told_in_one_line() {
+        let test = "[[test]]\nname = 'q'\nabout = ''\n";
+        assert!(
+            fault(&format!("{test}runs = [{{ config = 'c2', env = 'pv64' }}]"))
+                .contains("config 'c2'")
+        );
+        assert!(fault(&format!("{test}runs = []")).contains("no runs"));
+        assert!(fault(&format!("{test}runs = [{{ config = 'c1' }}]")).contains("no `env`"));
+        assert!(
+            fault(&format!(
+                "{test}judge = 'console'\nruns = [{{ config = 'c1' }}]"
+            ))
+            .contains("requires no line")
+        );
+        let on = "{ config = 'c1', env = 'pv64' }";
+        assert!(fault(&format!("{test}must = ['(']\nruns = [{on}]")).contains("bad pattern /(/"));
+        assert!(fault(&format!("{test}runs = [{on}, {on}]")).contains("listed twice"));
+        let typo = fault(&format!("{test}timeout = 3\nruns = [{on}]"));
+        assert!(typo.contains("timeout") && !typo.contains('\n'), "{typo}");
+    }
+
+    #[test]
+    fn selection_is_by_test_or_by_run() {
+        let catalogue = two_tests();
+        assert_eq!(
+            names(&catalogue.select(&[], None).unwrap()),
+            ["gdma-query/c1", "gdma-query/c3", "other/c1"]
+        );
+        assert_eq!(
+            names(&catalogue.select(&["gdma-query".into()], None).unwrap()),
+            ["gdma-query/c1", "gdma-query/c3"]
+        );
+        assert_eq!(
+            names(&catalogue.select(&["gdma-query/c3".into()], None).unwrap()),
+            ["gdma-query/c3"]
+        );
+        assert!(catalogue.select(&[], Some("arm64")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_near_ones() {
+        let catalogue = two_tests();
+        let message = |name: &str| {
+            catalogue
+                .select(&[name.to_owned()], None)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            message("gdma-qeury"),
+            "no test is called 'gdma-qeury'; did you mean gdma-query?"
+        );
+        assert!(message("query").contains("gdma-query"));
+        assert_eq!(
+            message("zzz"),
+            "no test is called 'zzz'; `gdma-lab test --list` names them all"
+        );
+        assert!(message("gdma-query/c9").contains("gdma-query/c1"));
+    }
+
+    fn two_tests() -> Catalogue {
+        parse(
+            "[config.c3]\narch = 'x86_64'\nxen = 'xen'\n\
+             [[test]]\nname = 'gdma-query'\nabout = ''\n\
+             runs = [{ config = 'c1', env = 'hvm64' }, { config = 'c3', env = 'hvm64' }]\n\
+             [[test]]\nname = 'other'\nabout = ''\nruns = [{ config = 'c1', env = 'hvm64' }]",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_real_catalogue_is_sound() {
+        let catalogue = Catalogue::parse(include_str!("../../../lab.toml")).unwrap();
+        assert!(!catalogue.demo.is_empty());
+        let stock = catalogue
+            .select(&["gnttab-v1-loopback/pvh-vtd-stock".into()], None)
+            .unwrap();
+        assert_eq!(
+            stock[0].machine.xen.path,
+            PathBuf::from("build/xen/x86_64/stock/xen")
+        );
+        assert_ne!(
+            catalogue.bench.ours.xen.path,
+            catalogue.bench.xen_c.xen.path
+        );
+    }
+}

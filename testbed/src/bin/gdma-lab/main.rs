@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The lab runner: boots patched Xen and its test guests under QEMU and says what came of it.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`catalogue`] | `lab.toml`: tests, machines, expectations |
+//! | [`artefact`] | files others build, and the make target that builds each |
+//! | [`machine`] | QEMU's command line and version |
+//! | [`process`] | one QEMU process: console, time limit, certain end |
+//! | [`console`], [`verdict`] | what a log says, and whether that is a pass; pure |
+//! | [`report`] | result lines, totals, JUnit XML |
+//! | [`suite`] | `test` and `boot` |
+//! | [`trace`] | IOTLB invalidations in QEMU's trace |
+//! | [`bench`], [`figures`] | `bench`: the boots, and the arithmetic; the latter pure |
+//! | [`demo`], [`story`] | `demo`: the boots, and what a guest tells step by step; the latter pure |
+
+#![forbid(unsafe_code)]
+
+mod artefact;
+mod bench;
+mod catalogue;
+mod console;
+mod demo;
+mod figures;
+mod machine;
+mod process;
+mod report;
+mod story;
+mod suite;
+mod trace;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::catalogue::Catalogue;
+use crate::process::StopWish;
+use crate::report::BAD;
+use crate::suite::TestRequest;
+
+/// Boots patched Xen and its test guests under QEMU, and reports.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    /// The repository's root; by default the nearest folder upwards that holds testbed/lab.toml
+    #[arg(long, global = true)]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run tests: all, or those named
+    Test {
+        /// `test` or `test/config`
+        names: Vec<String>,
+        /// Only name them
+        #[arg(long)]
+        list: bool,
+        /// Show consoles as they come
+        #[arg(short, long)]
+        verbose: bool,
+        /// Only runs of this architecture
+        #[arg(long)]
+        arch: Option<String>,
+        /// How many QEMUs at a time
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+        jobs: u8,
+        /// Where the JUnit report goes
+        #[arg(long, default_value = "build/junit.xml")]
+        junit: PathBuf,
+    },
+    /// Show the service at work, step by step
+    Demo,
+    /// Measure granting a page to a device and back, on this Xen and on stock Xen
+    Bench {
+        /// Fewer iterations
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Boot one test with its console on the terminal
+    Boot {
+        /// `test` or `test/config`
+        name: String,
+    },
+}
+
+/// How the runner ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Good,
+    /// A test failed, or none was run.
+    Failed,
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Good => 0,
+            Exit::Failed => 1,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+/// The status of a command that could not be tried.
+const CANNOT: u8 = 2;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            anstream::eprintln!("{BAD}gdma-lab:{BAD:#} {error:#}");
+            ExitCode::from(CANNOT)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Exit> {
+    let root = find_root(cli.root)?;
+    let catalogue = Catalogue::load(&root.join("testbed/lab.toml"))?;
+    let stop = StopWish::from_signals()?;
+    match cli.command {
+        Command::Test {
+            names,
+            list,
+            verbose,
+            arch,
+            jobs,
+            junit,
+        } => {
+            if let Some(arch) = &arch
+                && !catalogue.arches().contains(&arch.as_str())
+            {
+                bail!(
+                    "no test runs on '{arch}'; there are {}",
+                    catalogue.arches().join(" and ")
+                );
+            }
+            let runs = catalogue.select(&names, arch.as_deref())?;
+            if list {
+                suite::list(&runs);
+                return Ok(Exit::Good);
+            }
+            suite::test(
+                &root,
+                &TestRequest {
+                    runs,
+                    verbose,
+                    jobs: jobs.into(),
+                    junit,
+                },
+                &stop,
+            )
+        }
+        Command::Demo => demo::run(&root, &catalogue, &stop),
+        Command::Bench { quick } => bench::run(&root, &catalogue.bench, quick, &stop),
+        Command::Boot { name } => suite::boot(&root, &catalogue, &name, &stop),
+    }
+}
+
+fn find_root(given: Option<PathBuf>) -> Result<PathBuf> {
+    let holds_catalogue = |folder: &Path| folder.join("testbed/lab.toml").is_file();
+    if let Some(root) = given {
+        if !holds_catalogue(&root) {
+            bail!("{} holds no testbed/lab.toml", root.display());
+        }
+        return Ok(root);
+    }
+    let here = std::env::current_dir()?;
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    match here
+        .ancestors()
+        .chain(built_from)
+        .find(|folder| holds_catalogue(folder))
+    {
+        Some(root) => Ok(root.to_owned()),
+        None => bail!("no testbed/lab.toml here or above: run this inside the repository"),
+    }
+}

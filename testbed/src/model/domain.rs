@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A domain: identity, limits, and the way it dies.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use hv::{
+    addr::{Dfn, DfnRange, DomId},
+    dma::unmap::{Release, release_all},
+    grant::{TableLimits, cpu_map::release_cpu_mappings},
+    host::{Domain, IommuMode},
+    state::{DomainLimits, DomainState},
+};
+
+use super::machine::Machine;
+
+/// What is at a guest frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Memory: the machine frame.
+    Ram(u64),
+    /// Memory that is paged out or shared with another domain.
+    PagedOut,
+    /// A device's registers.
+    Mmio,
+    /// Another domain's memory, mapped here.
+    Foreign(u64),
+}
+
+/// How a domain starts out.
+#[derive(Clone, Copy, Debug)]
+pub struct DomainSetup {
+    /// Its id.
+    pub id: u16,
+    /// HVM, PVH or Arm; not x86 PV.
+    pub translated: bool,
+    /// Guest frames are machine frames.
+    pub direct_mapped: bool,
+    /// Whether the service has state for it; system domains have none.
+    pub has_state: bool,
+    /// How the IOMMU treats its devices.
+    pub iommu: IommuMode,
+    /// Free device frames: first and count.
+    pub hole: Option<(u64, u64)>,
+    /// Most frames pinned for DMA.
+    pub max_pins: u32,
+    /// Most frames of its grant table.
+    pub max_table_frames: u32,
+    /// Guest frames 0 up to here are memory.
+    pub ram_frames: u64,
+}
+
+impl DomainSetup {
+    /// First device frame of the hole of every domain set up here.
+    pub const HOLE: u64 = 0x10_0000;
+
+    /// A PVH domain with devices behind an IOMMU with tables of its own.
+    pub const fn pvh(id: u16) -> Self {
+        Self {
+            id,
+            translated: true,
+            direct_mapped: false,
+            has_state: true,
+            iommu: IommuMode::OwnTables,
+            hole: Some((Self::HOLE, 1 << 20)),
+            max_pins: 1024,
+            max_table_frames: 4,
+            ram_frames: 160,
+        }
+    }
+}
+
+/// A domain, however many refer to it.
+pub struct DomainRecord {
+    setup: DomainSetup,
+    dying: AtomicBool,
+    state: OnceLock<DomainState<Machine>>,
+}
+
+/// A counted reference to a domain.
+#[derive(Clone)]
+pub struct ModelDomain(Arc<DomainRecord>);
+
+impl ModelDomain {
+    pub(super) fn of(record: Arc<DomainRecord>) -> Self {
+        Self(record)
+    }
+
+    pub(super) fn record(&self) -> &Arc<DomainRecord> {
+        &self.0
+    }
+
+    pub(super) fn create(machine: &Machine, setup: DomainSetup) -> Option<Self> {
+        let domain = Self(Arc::new(DomainRecord {
+            setup,
+            dying: AtomicBool::new(false),
+            state: OnceLock::new(),
+        }));
+        if setup.has_state {
+            let limits = DomainLimits {
+                table: TableLimits {
+                    max_frames: setup.max_table_frames,
+                    max_maptrack_frames: 4,
+                    max_version: 1,
+                },
+                max_pins: setup.max_pins,
+            };
+            let state = DomainState::new(machine, &domain, limits).ok()?;
+            domain.0.state.set(state).ok()?;
+        }
+        Some(domain)
+    }
+
+    /// How it started out.
+    pub fn setup(&self) -> &DomainSetup {
+        &self.0.setup
+    }
+
+    /// Its free device frames.
+    pub fn hole(&self) -> Option<DfnRange> {
+        self.0.setup.hole.map(|(first, count)| DfnRange {
+            first: Dfn::new(first),
+            count,
+        })
+    }
+}
+
+impl Domain<Machine> for ModelDomain {
+    fn id(&self) -> DomId {
+        DomId(self.0.setup.id)
+    }
+
+    fn is_dying(&self) -> bool {
+        self.0.dying.load(Ordering::SeqCst)
+    }
+
+    fn is_translated(&self) -> bool {
+        self.0.setup.translated
+    }
+
+    fn is_direct_mapped(&self) -> bool {
+        self.0.setup.direct_mapped
+    }
+
+    fn state(&self) -> Option<&DomainState<Machine>> {
+        self.0.state.get()
+    }
+}
+
+/// How far the death of a domain got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Nothing of it is left.
+    Gone,
+    /// Others still hold pages of it.
+    Zombie,
+    /// The IOMMU failed; call [`Machine::kill`] again.
+    Stuck,
+}
+
+impl Machine {
+    /// Destroys a domain as Xen does: its mappings, then its memory, and when
+    /// nobody refers to that any more, the domain. Tells the steps it took.
+    pub fn kill(&self, id: u16) -> (Death, u32) {
+        let domain = self.find(id).expect("a domain to kill");
+        domain.0.dying.store(true, Ordering::SeqCst);
+        let mut steps = 1;
+        if let Some(state) = domain.state() {
+            self.state().cpu_maps.retain(|&(holder, _), _| holder != id);
+            loop {
+                match release_all(self, &domain, state) {
+                    Release::Complete => break,
+                    Release::Preempted => steps += 1,
+                    Release::Stuck => return (Death::Stuck, steps),
+                }
+            }
+            while !release_cpu_mappings(self, state) {
+                steps += 1;
+            }
+        }
+        self.relinquish_memory(id);
+        drop(domain);
+        (self.reap(id), steps)
+    }
+
+    fn relinquish_memory(&self, id: u16) {
+        let mut state = self.state();
+        let owned: Vec<_> = state
+            .p2m
+            .iter()
+            .filter(|((owner, _), _)| *owner == id)
+            .map(|(_, &backing)| backing)
+            .collect();
+        state.p2m.retain(|&(owner, _), _| owner != id);
+        for backing in owned {
+            if let Backing::Ram(mfn) = backing {
+                state.frames.deallocate(mfn);
+            }
+        }
+    }
+
+    /// Removes a dead domain if nobody refers to its memory any more.
+    pub fn reap(&self, id: u16) -> Death {
+        let held = self.state().frames.iter().any(|(_, frame)| {
+            frame.owner == id && !matches!(frame.kind, super::frames::Kind::Shared(_))
+        });
+        if held {
+            return Death::Zombie;
+        }
+        let record = self.inner.domains.lock().expect("domains").remove(&id);
+        drop(record);
+        self.state().grant_frames.remove(&id);
+        Death::Gone
+    }
+}

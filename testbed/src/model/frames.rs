@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Machine frames: whose they are, what they hold, and who refers to them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+
+use hv::{
+    addr::{Mfn, PAGE_SIZE},
+    host::{Frame, FrameError},
+};
+
+use super::{machine::Inner, shared::SharedMemory};
+
+/// What a frame is used for.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Ordinary memory of a domain.
+    Ram,
+    /// Memory of a PV domain whose type forbids writing: a page table.
+    PageTable,
+    /// Xen's own page, shared with a guest or about to be.
+    Shared(Arc<SharedMemory>),
+}
+
+/// One frame that is not free.
+#[derive(Clone, Debug)]
+pub struct FrameRecord {
+    /// The owning domain (of a shared page: the guest it is shared with).
+    pub owner: u16,
+    /// What it is.
+    pub kind: Kind,
+    /// Its owner has not given it back.
+    pub allocated: bool,
+    /// Page references other than the allocation's own.
+    pub refs: u32,
+    /// Writable-type references.
+    pub writable: u32,
+    /// Reported as possibly written by a device or another domain.
+    pub dirty: bool,
+    data: Option<Box<[u8; PAGE_SIZE as usize]>>,
+}
+
+impl FrameRecord {
+    fn new(owner: u16, kind: Kind) -> Self {
+        Self {
+            owner,
+            kind,
+            allocated: true,
+            refs: 0,
+            writable: 0,
+            dirty: false,
+            data: None,
+        }
+    }
+
+    /// Reads the byte at an offset; memory starts out zeroed.
+    pub fn read(&self, offset: usize) -> u8 {
+        self.data.as_ref().map_or(0, |data| data[offset])
+    }
+
+    /// Writes the byte at an offset.
+    pub fn write(&mut self, offset: usize, value: u8) {
+        self.data
+            .get_or_insert_with(|| Box::new([0; PAGE_SIZE as usize]))[offset] = value;
+    }
+}
+
+/// All frames that are in use, by number.
+#[derive(Debug, Default)]
+pub struct FrameTable {
+    records: BTreeMap<u64, FrameRecord>,
+    next: u64,
+}
+
+impl FrameTable {
+    /// Takes the next unused frame number.
+    pub fn allocate(&mut self, owner: u16, kind: Kind) -> u64 {
+        self.next = self.next.max(0x1000) + 1;
+        self.records.insert(self.next, FrameRecord::new(owner, kind));
+        self.next
+    }
+
+    /// Leaves a frame number out, so that neighbours are not consecutive.
+    pub fn skip(&mut self) {
+        self.next += 1;
+    }
+
+    /// The frame, unless it is free.
+    pub fn get(&self, mfn: u64) -> Option<&FrameRecord> {
+        self.records.get(&mfn)
+    }
+
+    /// The same, to change it.
+    pub fn get_mut(&mut self, mfn: u64) -> Option<&mut FrameRecord> {
+        self.records.get_mut(&mfn)
+    }
+
+    /// Every frame in use.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &FrameRecord)> {
+        self.records.iter().map(|(&mfn, record)| (mfn, record))
+    }
+
+    /// Takes a reference to memory of `owner`, with a writable type if asked.
+    pub fn take(&mut self, owner: u16, mfn: u64, typed: bool) -> Result<(), FrameError> {
+        let record = self.records.get_mut(&mfn).ok_or(FrameError::NotMemory)?;
+        let usable = match record.kind {
+            Kind::Ram => true,
+            Kind::PageTable => !typed,
+            Kind::Shared(_) => false,
+        };
+        if !usable || record.owner != owner || (!record.allocated && record.refs == 0) {
+            return Err(FrameError::NotMemory);
+        }
+        record.refs += 1;
+        record.writable += u32::from(typed);
+        Ok(())
+    }
+
+    /// Gives a reference back. `reach` is how many translations lead to the frame,
+    /// all and writable ones: so many references must remain.
+    fn put(&mut self, mfn: u64, typed: bool, reach: (u32, u32)) {
+        let record = self
+            .records
+            .get_mut(&mfn)
+            .unwrap_or_else(|| panic!("put of free frame {mfn:#x}"));
+        assert!(record.refs > 0, "reference count of {mfn:#x} below 0");
+        record.refs -= 1;
+        if typed {
+            assert!(record.writable > 0, "type count of {mfn:#x} below 0");
+            record.writable -= 1;
+        }
+        assert!(
+            record.refs >= reach.0 && record.writable >= reach.1,
+            "frame {mfn:#x} loses a reference that an IOTLB still needs: {} left for {} \
+             translations, {} writable for {}",
+            record.refs,
+            reach.0,
+            record.writable,
+            reach.1
+        );
+        self.free_if_unused(mfn);
+    }
+
+    /// The owner gives its memory back; it is free when nobody refers to it.
+    pub fn deallocate(&mut self, mfn: u64) {
+        if let Some(record) = self.records.get_mut(&mfn) {
+            record.allocated = false;
+        }
+        self.free_if_unused(mfn);
+    }
+
+    fn free_if_unused(&mut self, mfn: u64) {
+        if self
+            .records
+            .get(&mfn)
+            .is_some_and(|record| !record.allocated && record.refs == 0)
+        {
+            self.records.remove(&mfn);
+        }
+    }
+}
+
+/// A counted reference to a frame; dropping it gives the reference back.
+#[derive(Debug)]
+pub struct PinnedFrame {
+    machine: Weak<Inner>,
+    mfn: u64,
+    typed: bool,
+}
+
+impl PinnedFrame {
+    pub(super) fn new(machine: Weak<Inner>, mfn: u64, typed: bool) -> Self {
+        Self {
+            machine,
+            mfn,
+            typed,
+        }
+    }
+}
+
+impl Frame for PinnedFrame {
+    fn mfn(&self) -> Mfn {
+        Mfn::new(self.mfn)
+    }
+}
+
+impl Drop for PinnedFrame {
+    fn drop(&mut self) {
+        // While a failed test unwinds, a second panic would hide the first.
+        if std::thread::panicking() {
+            return;
+        }
+        if let Some(machine) = self.machine.upgrade() {
+            let mut state = machine.state();
+            let reach = state.reach_of(self.mfn);
+            state.frames.put(self.mfn, self.typed, reach);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "below 0")]
+    fn put_without_reference_panics() {
+        let mut frames = FrameTable::default();
+        let mfn = frames.allocate(1, Kind::Ram);
+        frames.put(mfn, false, (0, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "that an IOTLB still needs")]
+    fn put_before_flush_panics() {
+        let mut frames = FrameTable::default();
+        let mfn = frames.allocate(1, Kind::Ram);
+        frames.take(1, mfn, false).expect("memory of domain 1");
+        frames.put(mfn, false, (1, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "that an IOTLB still needs")]
+    fn writable_translation_needs_a_type_reference() {
+        let mut frames = FrameTable::default();
+        let mfn = frames.allocate(1, Kind::Ram);
+        frames.take(1, mfn, false).expect("memory of domain 1");
+        frames.take(1, mfn, false).expect("memory of domain 1");
+        frames.put(mfn, false, (1, 1));
+    }
+
+    #[test]
+    fn foreign_typed_and_shared_frames_are_refused() {
+        let mut frames = FrameTable::default();
+        let ram = frames.allocate(1, Kind::Ram);
+        let table = frames.allocate(1, Kind::PageTable);
+        assert_eq!(frames.take(2, ram, false), Err(FrameError::NotMemory));
+        assert_eq!(frames.take(1, table, true), Err(FrameError::NotMemory));
+        assert_eq!(frames.take(1, table, false), Ok(()));
+    }
+}

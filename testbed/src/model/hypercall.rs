@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The guest's side of the ABI: putting elements into memory, issuing the call
+//! and its continuations as Xen does, taking the results out again.
+
+use hv::{
+    addr::GuestPtr,
+    hypercall::{Outcome, grant_dma, grant_table, grant_table::GuestLayout},
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::{guest::ReadLog, machine::Machine};
+
+/// Where arguments go. The array begins behind [`GUARD`] bytes that must not
+/// change.
+pub const ARGUMENTS: u64 = 0x4000_0000;
+/// Bytes before and after the array that are checked.
+pub const GUARD: usize = 64;
+const GUARD_BYTE: u8 = 0xa5;
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallEnd {
+    /// What the guest finds in its register.
+    pub value: i32,
+    /// The call and its continuations.
+    pub steps: u32,
+}
+
+/// Which hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// 47.
+    GrantDma,
+    /// 20.
+    GrantTable,
+}
+
+impl Machine {
+    /// One step: the call as it would run without being continued.
+    pub fn step(&self, number: Number, cmd: u32, at: u64, count: u32) -> Outcome {
+        *self.reads.lock().expect("read log") = ReadLog::default();
+        self.state().counters.steps += 1;
+        match number {
+            Number::GrantDma => grant_dma::dispatch(self, cmd, GuestPtr(at), count),
+            Number::GrantTable => {
+                grant_table::dispatch(self, GuestLayout::Native, cmd, GuestPtr(at), count)
+            }
+        }
+    }
+
+    /// The call with its continuations; `each` sees every step end.
+    pub fn call_observed(
+        &self,
+        number: Number,
+        cmd: u32,
+        at: u64,
+        count: u32,
+        mut each: impl FnMut(Outcome),
+    ) -> CallEnd {
+        let (mut at, mut left, mut steps) = (at, count, 0);
+        loop {
+            steps += 1;
+            let outcome = self.step(number, cmd, at, left);
+            each(outcome);
+            match outcome {
+                Outcome::Complete => return CallEnd { value: 0, steps },
+                Outcome::Failed(error) => {
+                    let value = error.wire();
+                    assert!(value < 0, "an error must be negative");
+                    return CallEnd { value, steps };
+                }
+                Outcome::Continue { elements, bytes } => {
+                    assert!(elements > 0 && elements < left, "a continuation progresses");
+                    assert_eq!(bytes % u64::from(elements), 0);
+                    at += bytes;
+                    left -= elements;
+                }
+            }
+        }
+    }
+
+    /// The call with its continuations.
+    pub fn call(&self, number: Number, cmd: u32, at: u64, count: u32) -> CallEnd {
+        self.call_observed(number, cmd, at, count, |_| {})
+    }
+
+    /// Puts an array into the current domain's memory; tells where.
+    pub fn store_elements<T: IntoBytes + Immutable>(&self, elements: &[T]) -> u64 {
+        let mut guests = self.inner.guests.lock().expect("guest memory");
+        let memory = guests.entry(self.current).or_default();
+        let bytes = elements.as_bytes();
+        memory.store(ARGUMENTS, &[GUARD_BYTE; GUARD]);
+        memory.store(ARGUMENTS + GUARD as u64, bytes);
+        let end = ARGUMENTS + (GUARD + bytes.len()) as u64;
+        memory.store(end, &[GUARD_BYTE; GUARD]);
+        ARGUMENTS + GUARD as u64
+    }
+
+    /// Takes the array out again, and checks the bytes around it.
+    pub fn load_elements<T: FromBytes + IntoBytes>(&self, elements: &mut [T]) {
+        let guests = self.inner.guests.lock().expect("guest memory");
+        let Some(memory) = guests.get(&self.current) else {
+            return;
+        };
+        let mut guard = [0; GUARD];
+        memory.read(ARGUMENTS, &mut guard);
+        assert_eq!(guard, [GUARD_BYTE; GUARD], "bytes before the array changed");
+        let bytes = elements.as_mut_bytes();
+        let length = bytes.len() as u64;
+        memory.read(ARGUMENTS + GUARD as u64, bytes);
+        memory.read(ARGUMENTS + GUARD as u64 + length, &mut guard);
+        assert_eq!(guard, [GUARD_BYTE; GUARD], "bytes after the array changed");
+    }
+
+    /// Calls with an array of elements, which carry the results afterwards.
+    pub fn call_with<T: FromBytes + IntoBytes + Immutable>(
+        &self,
+        number: Number,
+        cmd: u32,
+        elements: &mut [T],
+    ) -> CallEnd {
+        let at = self.store_elements(elements);
+        let end = self.call(number, cmd, at, elements.len() as u32);
+        self.load_elements(elements);
+        end
+    }
+
+    /// Changes the current domain's memory for arguments.
+    pub fn with_guest_memory(&self, change: impl FnOnce(&mut super::guest::GuestMemory)) {
+        let mut guests = self.inner.guests.lock().expect("guest memory");
+        change(guests.entry(self.current).or_default());
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One domain's I/O page table and IOTLB, as pessimistic as hardware may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hv::{
+    addr::{Access, DfnRange},
+    host::FlushFlags,
+};
+
+/// Wanted after a translation was added.
+pub const ADDED: FlushFlags = FlushFlags(1);
+/// Wanted after a translation was removed.
+pub const REMOVED: FlushFlags = FlushFlags(2);
+
+/// One translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// Where to.
+    pub mfn: u64,
+    /// Devices may read.
+    pub read: bool,
+    /// Devices may write.
+    pub write: bool,
+}
+
+/// A device access that the IOMMU stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaFault {
+    /// Where.
+    pub dfn: u64,
+    /// It wanted to write.
+    pub write: bool,
+}
+
+/// A domain's device address space.
+#[derive(Debug, Default)]
+pub struct Iommu {
+    table: BTreeMap<u64, Translation>,
+    iotlb: BTreeMap<u64, Vec<Translation>>,
+    /// Translations that devices do not see for certain before a flush.
+    unseen: BTreeSet<u64>,
+    /// The hardware caches that there is no translation, until a flush.
+    pub caches_absent: bool,
+}
+
+impl Iommu {
+    /// Adds translations. A device may use them at once.
+    pub fn map(&mut self, dfn: u64, mfn: u64, count: u32, access: Access) -> FlushFlags {
+        for offset in 0..u64::from(count) {
+            let translation = Translation {
+                mfn: mfn + offset,
+                read: access.read,
+                write: access.write,
+            };
+            let old = self.table.insert(dfn + offset, translation);
+            assert!(old.is_none(), "dfn {:#x} mapped twice", dfn + offset);
+            self.iotlb.entry(dfn + offset).or_default().push(translation);
+            if self.caches_absent {
+                self.unseen.insert(dfn + offset);
+            }
+        }
+        ADDED
+    }
+
+    /// Removes translations from the table. The IOTLB keeps them.
+    pub fn unmap(&mut self, dfn: u64, count: u32) -> FlushFlags {
+        for frame in dfn..dfn + u64::from(count) {
+            self.table.remove(&frame);
+        }
+        REMOVED
+    }
+
+    /// Forgets what is not in the table any more, if the flags say so.
+    pub fn flush(&mut self, range: DfnRange, flags: FlushFlags) {
+        let frames = range.first.number()..range.first.number().saturating_add(range.count);
+        if flags.0 & ADDED.0 != 0 {
+            self.unseen.retain(|dfn| !frames.contains(dfn));
+        }
+        if flags.0 & REMOVED.0 != 0 {
+            let Self { table, iotlb, .. } = self;
+            for (dfn, cached) in iotlb.range_mut(frames) {
+                cached.retain(|entry| table.get(dfn) == Some(entry));
+                cached.truncate(1);
+            }
+        }
+        self.iotlb.retain(|_, cached| !cached.is_empty());
+    }
+
+    /// The I/O page table.
+    pub fn table(&self) -> &BTreeMap<u64, Translation> {
+        &self.table
+    }
+
+    /// Every translation that a device may still use, with its device frame.
+    pub fn reachable(&self) -> impl Iterator<Item = (u64, Translation)> {
+        self.iotlb
+            .iter()
+            .flat_map(|(&dfn, cached)| cached.iter().map(move |&entry| (dfn, entry)))
+    }
+
+    /// Translations that lead to a frame: all, and writable ones.
+    pub fn reach_of(&self, mfn: u64) -> (u32, u32) {
+        let to_frame = |entry: &Translation| entry.mfn == mfn;
+        let mut reach = (0, 0);
+        for cached in self.iotlb.values() {
+            reach.0 += u32::from(cached.iter().any(|entry| to_frame(entry)));
+            reach.1 += u32::from(cached.iter().any(|entry| to_frame(entry) && entry.write));
+        }
+        reach
+    }
+
+    /// Translates as a device access does: from the IOTLB if it can.
+    pub fn translate(&self, dfn: u64, write: bool) -> Result<u64, DmaFault> {
+        if self.unseen.contains(&dfn) {
+            return Err(DmaFault { dfn, write });
+        }
+        let allowed = |entry: &&Translation| if write { entry.write } else { entry.read };
+        self.iotlb
+            .get(&dfn)
+            .and_then(|cached| cached.iter().find(allowed))
+            .map(|entry| entry.mfn)
+            .ok_or(DmaFault { dfn, write })
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A hypervisor in ordinary memory: the second implementation of
+//! [`hv::host::Host`].
+//!
+//! It is pessimistic where hardware may be: every translation that ever existed
+//! is in the IOTLB until a flush that covers it succeeds, and a page that loses a
+//! reference while such a translation needs it is a panic, not a wrong answer
+//! later. Tests switch failures, preemption and races on from outside.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`machine`] | the machine: domains, vcpus, switches, events |
+//! | [`domain`] | a domain: identity, limits, guest frames |
+//! | [`frames`] | machine frames, their references and types |
+//! | [`iommu`] | I/O page tables, IOTLB, devices |
+//! | [`guest`] | guest memory for hypercall arguments, with holes |
+//! | [`shared`] | pages shared with a guest: grant table frames |
+//! | [`locks`] | locks that check their order |
+//! | [`host`] | the `Host` implementation itself |
+//! | [`hypercall`] | the guest's side: issuing calls and continuations |
+
+pub mod domain;
+pub mod frames;
+pub mod guest;
+pub mod host;
+pub mod hypercall;
+pub mod iommu;
+pub mod locks;
+pub mod machine;
+pub mod shared;
+
+pub use domain::{DomainSetup, ModelDomain};
+pub use frames::PinnedFrame;
+pub use hypercall::CallEnd;
+pub use machine::{Event, Machine, Moment, Preempt, Trigger};

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A machine whose every call is judged by the oracle.
+
+use std::collections::VecDeque;
+
+use hv::hypercall::Outcome;
+use hypercall_abi::{
+    command::{
+        XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
+        XEN_GDMA_OP_UNMAP,
+    },
+    device::QueryDevice,
+    grant::{
+        GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_GRANT_REF, GTF_READING, GTF_WRITING, MapGrantRef,
+        UnmapGrantRef,
+    },
+    lookup::Lookup,
+    mapping::{Map, Unmap},
+    query::Query,
+};
+
+use super::{
+    invariants,
+    judge::{Element, Step},
+    predict::Rules,
+    reference::{Entry, Reference},
+};
+use crate::model::{CallEnd, DomainSetup, Machine, domain::Death, hypercall::Number};
+
+/// Machine and account together.
+pub struct Checked {
+    /// The machine.
+    pub machine: Machine,
+    /// The account.
+    pub reference: Reference,
+}
+
+impl Checked {
+    /// A machine with these domains.
+    pub fn new(domains: &[DomainSetup]) -> Self {
+        let mut checked = Self {
+            machine: Machine::new(),
+            reference: Reference::default(),
+        };
+        for setup in domains {
+            checked.add_domain(*setup);
+        }
+        checked
+    }
+
+    /// Adds a domain and notes the device addresses it is told to have.
+    pub fn add_domain(&mut self, setup: DomainSetup) {
+        self.machine.add_domain(setup).expect("memory for a domain");
+        if !setup.has_state || !Rules::mappable(&setup) {
+            return;
+        }
+        let mut op = [Query {
+            domid: setup.id,
+            ..Query::default()
+        }];
+        let vcpu = self.machine.vcpu_of(setup.id);
+        vcpu.call_with(Number::GrantDma, XEN_GDMA_OP_QUERY, &mut op);
+        let range = (op[0].daddr_first / 4096, op[0].daddr_last / 4096);
+        self.reference.ranges.insert(setup.id, range);
+    }
+
+    /// Calls and judges every element and every step.
+    fn run<T: Element>(
+        &mut self,
+        caller: u16,
+        number: Number,
+        cmd: u32,
+        elements: &mut [T],
+    ) -> CallEnd {
+        let before: Vec<T> = elements.to_vec();
+        elements.iter_mut().for_each(T::mark);
+        let vcpu = self.machine.vcpu_of(caller);
+        let at = vcpu.store_elements(elements);
+        let mut worked = 0;
+        let end = vcpu.call_observed(number, cmd, at, elements.len() as u32, |outcome| {
+            vcpu.load_elements(elements);
+            worked = self.judge_step(caller, outcome, &before, elements, worked);
+        });
+        if end.value == 0 {
+            assert_eq!(worked, elements.len(), "elements without a status");
+        }
+        end
+    }
+
+    fn judge_step<T: Element>(
+        &mut self,
+        caller: u16,
+        outcome: Outcome,
+        before: &[T],
+        after: &[T],
+        mut worked: usize,
+    ) -> usize {
+        let started = worked;
+        let events = std::mem::take(&mut self.machine.state().events);
+        let mut events = VecDeque::from(events);
+        let mut step = Step {
+            machine: &self.machine,
+            reference: &mut self.reference,
+            caller,
+            events: &mut events,
+        };
+        while worked < after.len() && after[worked].worked_on() {
+            let mut question = before[worked];
+            question.mark();
+            T::judge(&mut step, &question, &after[worked]);
+            worked += 1;
+        }
+        step.apply_until_map();
+        for event in events {
+            self.reference.apply(event);
+        }
+        if let Outcome::Continue { elements, .. } = outcome {
+            assert_eq!(worked - started, elements as usize, "elements done");
+        }
+        self.check();
+        worked
+    }
+
+    /// `map`.
+    pub fn map(&mut self, caller: u16, elements: &mut [Map]) -> CallEnd {
+        self.run(caller, Number::GrantDma, XEN_GDMA_OP_MAP, elements)
+    }
+
+    /// `unmap`.
+    pub fn unmap(&mut self, caller: u16, elements: &mut [Unmap]) -> CallEnd {
+        self.run(caller, Number::GrantDma, XEN_GDMA_OP_UNMAP, elements)
+    }
+
+    /// `lookup`.
+    pub fn lookup(&mut self, caller: u16, elements: &mut [Lookup]) -> CallEnd {
+        self.run(caller, Number::GrantDma, XEN_GDMA_OP_LOOKUP, elements)
+    }
+
+    /// `query`.
+    pub fn query(&mut self, caller: u16) -> Query {
+        let mut elements = [Query {
+            domid: caller,
+            ..Query::default()
+        }];
+        self.run(caller, Number::GrantDma, XEN_GDMA_OP_QUERY, &mut elements);
+        elements[0]
+    }
+
+    /// `query_device`.
+    pub fn query_device(&mut self, caller: u16, mut op: QueryDevice) -> QueryDevice {
+        let vcpu = self.machine.vcpu_of(caller);
+        let mut elements = [op];
+        let end = vcpu.call_with(Number::GrantDma, XEN_GDMA_OP_QUERY_DEVICE, &mut elements);
+        assert_eq!(end.value, 0);
+        [op] = elements;
+        self.check();
+        op
+    }
+
+    /// `map_grant_ref`.
+    pub fn cpu_map(&mut self, caller: u16, elements: &mut [MapGrantRef]) -> CallEnd {
+        self.run(caller, Number::GrantTable, GNTTABOP_MAP_GRANT_REF, elements)
+    }
+
+    /// `unmap_grant_ref`.
+    pub fn cpu_unmap(&mut self, caller: u16, elements: &mut [UnmapGrantRef]) -> CallEnd {
+        self.run(
+            caller,
+            Number::GrantTable,
+            GNTTABOP_UNMAP_GRANT_REF,
+            elements,
+        )
+    }
+
+    /// The granter writes an entry, honestly or not.
+    pub fn write_entry(&mut self, granter: u16, gref: u32, flags: u16, domid: u16, gfn: u32) {
+        self.machine.write_entry(granter, gref, flags, domid, gfn);
+        let in_use = self.reference.uses_of(granter, gref).is_some();
+        let entry = Entry {
+            flags,
+            domid,
+            gfn,
+            scribbled: in_use || flags & (GTF_READING | GTF_WRITING) != 0,
+        };
+        self.reference.entries.insert((granter, gref), entry);
+    }
+
+    /// Destroys a domain; everything it held must come back.
+    pub fn kill(&mut self, domain: u16) -> (Death, u32) {
+        let killed = self.machine.kill(domain);
+        if killed.0 == Death::Stuck {
+            return killed;
+        }
+        self.reference.forget_holder(domain);
+        if killed.0 == Death::Gone {
+            self.reference
+                .entries
+                .retain(|&(granter, _), _| granter != domain);
+        }
+        self.machine.state().events.clear();
+        self.check();
+        killed
+    }
+
+    /// Everything that must hold between two steps.
+    pub fn check(&self) {
+        invariants::check(&self.machine, &self.reference);
+    }
+
+    /// Everything given back: no mapping, no reference, no flag anywhere.
+    pub fn assert_nothing_held(&self) {
+        self.check();
+        assert!(self.reference.pages.is_empty(), "frames still pinned");
+        assert!(self.reference.cpu.is_empty(), "CPU mappings left");
+        for (mfn, frame) in self.machine.state().frames.iter() {
+            assert_eq!((frame.refs, frame.writable), (0, 0), "frame {mfn:#x}");
+        }
+    }
+}

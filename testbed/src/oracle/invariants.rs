@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The design's invariants, checked by comparing the machine with the account.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hv::host::Domain;
+use hypercall_abi::grant::{GTF_READING, GTF_WRITING};
+
+use super::reference::Reference;
+use crate::model::Machine;
+
+/// Checks everything that must hold between two steps.
+pub fn check(machine: &Machine, reference: &Reference) {
+    check_references(machine, reference);
+    check_reach(machine, reference);
+    check_tables(machine, reference);
+    check_entries(machine, reference);
+    check_service(machine, reference);
+    check_cpu_maps(machine, reference);
+}
+
+/// Invariants 1 and 6: as many references as uses, no more and no less.
+fn check_references(machine: &Machine, reference: &Reference) {
+    let mut wanted = reference.references();
+    let state = machine.state();
+    for (mfn, frame) in state.frames.iter() {
+        let (refs, writable) = wanted.remove(&mfn).unwrap_or_default();
+        assert_eq!(
+            (frame.refs, frame.writable),
+            (refs, writable),
+            "page and type references of frame {mfn:#x} of d{}",
+            frame.owner
+        );
+    }
+    assert!(wanted.is_empty(), "frames in use are free: {wanted:x?}");
+}
+
+/// Invariant 1: whatever a device may reach is pinned under that device frame.
+fn check_reach(machine: &Machine, reference: &Reference) {
+    let state = machine.state();
+    for (&domain, iommu) in &state.iommus {
+        for (dfn, translation) in iommu.reachable() {
+            let pinned = reference
+                .pages
+                .get(&(domain, dfn))
+                .is_some_and(|page| {
+                    page.mfn == translation.mfn && (page.write || !translation.write)
+                });
+            assert!(
+                pinned,
+                "devices of d{domain} reach frame {:#x} at dfn {dfn:#x} without a pin",
+                translation.mfn
+            );
+        }
+    }
+}
+
+/// Invariant 4: the I/O page tables are exactly the mappings.
+fn check_tables(machine: &Machine, reference: &Reference) {
+    let state = machine.state();
+    for (&domain, iommu) in &state.iommus {
+        assert_eq!(
+            *iommu.table(),
+            reference.table_of(domain),
+            "I/O page table of d{domain}"
+        );
+    }
+}
+
+/// Invariant 2: in-use flags exactly while there are pins, nothing else changed.
+fn check_entries(machine: &Machine, reference: &Reference) {
+    let uses = reference.uses();
+    let written: BTreeSet<_> = reference.entries.keys().chain(uses.keys()).collect();
+    for &&(granter, gref) in &written {
+        if machine.table_entries(granter) == 0 {
+            continue;
+        }
+        let entry = reference
+            .entries
+            .get(&(granter, gref))
+            .copied()
+            .unwrap_or_default();
+        let (flags, domid, gfn) = machine.read_entry(granter, gref);
+        assert_eq!(
+            (domid, gfn),
+            (entry.domid, entry.gfn),
+            "Xen changed domain or frame of entry {gref} of d{granter}"
+        );
+        let uses = uses.get(&(granter, gref));
+        let mut wanted = entry.flags & !(GTF_READING | GTF_WRITING);
+        if uses.is_some() {
+            wanted |= GTF_READING;
+        }
+        if uses.is_some_and(|uses| uses.writing()) {
+            wanted |= GTF_WRITING;
+        }
+        let ignored = if entry.scribbled {
+            GTF_READING | GTF_WRITING
+        } else {
+            0
+        };
+        assert_eq!(
+            flags & !ignored,
+            wanted & !ignored,
+            "flags of entry {gref} of d{granter} with uses {uses:?}"
+        );
+    }
+}
+
+/// Invariants 2 and 5: the service's own counts.
+fn check_service(machine: &Machine, reference: &Reference) {
+    let uses = reference.uses();
+    for domain in machine.domains() {
+        let Some(state) = domain.state() else {
+            continue;
+        };
+        let id = domain.id().0;
+        assert_eq!(
+            state.dma.pinned(),
+            reference.pinned(id),
+            "frames counted against the quota of d{id}"
+        );
+        let mut active = BTreeMap::new();
+        state.grants.for_each_active(|gref, entry| {
+            active.insert(gref.0, (entry.pins.total(), entry.holder.0, entry.mfn.number()));
+        });
+        let wanted: BTreeMap<_, _> = uses
+            .range((id, 0)..=(id, u32::MAX))
+            .map(|(&(_, gref), uses)| {
+                let total = uses.cpu[0] + uses.cpu[1] + uses.dma[0] + uses.dma[1];
+                (gref, (total, uses.holder, uses.mfn))
+            })
+            .collect();
+        assert_eq!(active, wanted, "active entries of d{id}");
+    }
+}
+
+/// CPU mappings are exactly those with a handle.
+fn check_cpu_maps(machine: &Machine, reference: &Reference) {
+    let actual: BTreeMap<_, _> = machine
+        .state()
+        .cpu_maps
+        .iter()
+        .map(|(&place, &(mfn, _))| (place, mfn))
+        .collect();
+    let wanted: BTreeMap<_, _> = reference
+        .cpu
+        .iter()
+        .map(|(&(holder, _), mapping)| ((holder, mapping.host_addr), mapping.mfn))
+        .collect();
+    assert_eq!(actual, wanted, "CPU mappings");
+}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Comparing one element's answer with what the rules predict, and entering it.
+
+use std::collections::VecDeque;
+
+use hypercall_abi::{
+    Errno,
+    grant::{Gntst, MapGrantRef, UnmapGrantRef},
+    lookup::Lookup,
+    mapping::{Map, Unmap, XEN_GDMA_MAP_FIXED},
+    query::{Query, XEN_GDMA_CAP_DEFAULT_CONTEXT},
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::{
+    predict::Rules,
+    reference::{CpuMapping, Page, Reference},
+};
+use crate::model::{Event, Machine};
+
+/// Put into `status` before a call: an element that still has it was not worked
+/// on.
+pub const NOT_WORKED_ON: i16 = 0x5555;
+
+/// One step of a call, as the oracle follows it.
+pub struct Step<'a> {
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The account.
+    pub reference: &'a mut Reference,
+    /// Who calls.
+    pub caller: u16,
+    /// What the IOMMU was told in this step and is not yet entered.
+    pub events: &'a mut VecDeque<Event>,
+}
+
+/// An element of an array that a hypercall works through.
+pub trait Element: Copy + FromBytes + IntoBytes + Immutable + std::fmt::Debug {
+    /// Marks it as not worked on.
+    fn mark(&mut self);
+
+    /// It was worked on.
+    fn worked_on(&self) -> bool;
+
+    /// Checks the answer `after` to the question `before` and enters it.
+    fn judge(step: &mut Step<'_>, before: &Self, after: &Self);
+}
+
+impl Step<'_> {
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            machine: self.machine,
+            reference: self.reference,
+            caller: self.caller,
+        }
+    }
+
+    /// Enters everything the IOMMU was told up to the next map call.
+    pub fn apply_until_map(&mut self) {
+        while let Some(&event) = self.events.front() {
+            if matches!(event, Event::Map { .. }) {
+                return;
+            }
+            self.events.pop_front();
+            self.reference.apply(event);
+        }
+    }
+
+    /// Follows the map calls of one element: where it began, and how many frames
+    /// were mapped before one call failed.
+    fn follow_maps(&mut self, frames: u32) -> Option<(u64, u32, bool)> {
+        self.apply_until_map();
+        let (mut first, mut done) = (None, 0);
+        while done < frames {
+            let Some(&Event::Map { dfn, count, ok, .. }) = self.events.front() else {
+                break;
+            };
+            self.events.pop_front();
+            first.get_or_insert(dfn);
+            if !ok {
+                return first.map(|first| (first, done, false));
+            }
+            done += count;
+        }
+        first.map(|first| (first, done, true))
+    }
+
+    fn check_place(&self, op: &Map, daddr: u64) {
+        assert_eq!(daddr % 4096, 0, "device address {daddr:#x}");
+        let (first, last) = self.reference.ranges[&self.caller];
+        let dfn = daddr / 4096;
+        assert!(
+            dfn >= first && dfn + u64::from(op.nr_frames) - 1 <= last,
+            "dfn {dfn:#x} outside {first:#x}..={last:#x}"
+        );
+        if op.flags & XEN_GDMA_MAP_FIXED != 0 {
+            assert_eq!(daddr, op.daddr, "FIXED address");
+        }
+    }
+
+    fn map_failed_in_iommu(&mut self, mut pages: Vec<Page>) {
+        let (dfn, done, ok) = self
+            .follow_maps(pages.len() as u32)
+            .expect("-EIO without an IOMMU call");
+        assert!(!ok, "-EIO although the IOMMU did not refuse");
+        for (nth, page) in pages.iter_mut().enumerate() {
+            page.mapped = (nth as u32) < done;
+            page.reached = page.mapped;
+        }
+        self.reference.add_pages(self.caller, dfn, &pages);
+    }
+}
+
+fn same_but_status<T: IntoBytes + Immutable>(before: &T, after: &T) -> bool {
+    before.as_bytes() == after.as_bytes()
+}
+
+impl Element for Map {
+    fn mark(&mut self) {
+        self.status = i32::from(NOT_WORKED_ON);
+    }
+
+    fn worked_on(&self) -> bool {
+        self.status != i32::from(NOT_WORKED_ON)
+    }
+
+    fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
+        let unchanged = Self {
+            status: after.status,
+            ..*before
+        };
+        if after.status != 0 {
+            assert!(same_but_status(&unchanged, after), "{before:?} {after:?}");
+        }
+        match step.rules().map(before) {
+            Ok(pages) if after.status == 0 => {
+                let (dfn, done, ok) = step
+                    .follow_maps(after.nr_frames)
+                    .expect("success without an IOMMU call");
+                assert_eq!((dfn * 4096, done, ok), (after.daddr, after.nr_frames, true));
+                step.check_place(before, after.daddr);
+                step.reference
+                    .add_mapping(step.caller, after.handle, dfn, &pages);
+            }
+            Ok(pages) => {
+                assert_eq!(after.status, Errno::Io.wire(), "{before:?}");
+                step.map_failed_in_iommu(pages);
+            }
+            Err(fits) => assert!(
+                fits.iter().any(|error| error.wire() == after.status),
+                "{before:?}: status {} instead of {fits:?}",
+                after.status
+            ),
+        }
+    }
+}
+
+impl Element for Unmap {
+    fn mark(&mut self) {
+        self.status = i32::from(NOT_WORKED_ON);
+    }
+
+    fn worked_on(&self) -> bool {
+        self.status != i32::from(NOT_WORKED_ON)
+    }
+
+    fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
+        let unchanged = Self {
+            status: after.status,
+            ..*before
+        };
+        assert!(same_but_status(&unchanged, after), "{before:?} {after:?}");
+        match step.rules().unmap(before) {
+            Ok(handle) if after.status == 0 => {
+                step.reference.mappings.remove(&(step.caller, handle));
+            }
+            Ok(_) => {
+                assert_eq!(after.status, Errno::Io.wire(), "{before:?}");
+                let refused = |event: &Event| matches!(event, Event::Unmap { ok: false, .. });
+                assert!(
+                    step.events.iter().any(refused),
+                    "-EIO although the IOMMU did not refuse"
+                );
+            }
+            Err(error) => assert_eq!(after.status, error.wire(), "{before:?}"),
+        }
+    }
+}
+
+impl Element for Lookup {
+    fn mark(&mut self) {
+        self.status = i32::from(NOT_WORKED_ON);
+    }
+
+    fn worked_on(&self) -> bool {
+        self.status != i32::from(NOT_WORKED_ON)
+    }
+
+    fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
+        match step.rules().lookup(before) {
+            Ok(answer) => assert_eq!(answer, *after, "{before:?}"),
+            Err(error) => assert_eq!(after.status, error.wire(), "{before:?}"),
+        }
+    }
+}
+
+impl Element for Query {
+    fn mark(&mut self) {
+        self.status = i32::from(NOT_WORKED_ON);
+    }
+
+    fn worked_on(&self) -> bool {
+        self.status != i32::from(NOT_WORKED_ON)
+    }
+
+    fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
+        let caller = step.caller;
+        if before.pad0 != 0 {
+            assert_eq!(after.status, Errno::Inval.wire());
+        } else if before.domid != caller && before.domid != 0x7ff0 {
+            assert_eq!(after.status, Errno::Srch.wire());
+        } else {
+            assert_eq!(after.status, 0);
+            assert_eq!(after.used_pins, step.reference.pinned(caller), "used_pins");
+            let mappings = step.reference.mappings_of(caller).count();
+            assert_eq!(after.mappings as usize, mappings, "mappings");
+            let mappable = step.reference.ranges.contains_key(&caller);
+            let capability = after.capabilities & XEN_GDMA_CAP_DEFAULT_CONTEXT != 0;
+            assert_eq!(capability, mappable);
+        }
+    }
+}
+
+impl Element for MapGrantRef {
+    fn mark(&mut self) {
+        self.status = NOT_WORKED_ON;
+    }
+
+    fn worked_on(&self) -> bool {
+        self.status != NOT_WORKED_ON
+    }
+
+    fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
+        let predicted = step.rules().cpu_map(before);
+        let typed = step.rules().cpu_typed(before);
+        match predicted {
+            Ok(mfn) if after.status == 0 => {
+                assert_eq!(after.dev_bus_addr, mfn * 4096);
+                let mapping = CpuMapping {
+                    granter: before.dom,
+                    gref: before.gref,
+                    write: before.flags & hypercall_abi::grant::GNTMAP_READONLY == 0,
+                    typed,
+                    mfn,
+                    host_addr: before.host_addr,
+                };
+                let old = step
+                    .reference
+                    .cpu
+                    .insert((step.caller, after.handle), mapping);
+                assert_eq!(old, None, "CPU handle {} in use", after.handle);
+            }
+            // The address was refused.
+            Ok(_) => assert_eq!(after.status, Gntst::GeneralError.wire(), "{before:?}"),
+            Err(status) => assert_eq!(after.status, status.wire(), "{before:?}"),
+        }
+    }
+}
+
+impl Element for UnmapGrantRef {
+    fn mark(&mut self) {
+        self.status = NOT_WORKED_ON;
+    }
+
+    fn worked_on(&self) -> bool {
+        self.status != NOT_WORKED_ON
+    }
+
+    fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
+        let key = (step.caller, before.handle);
+        let Some(mapping) = step.reference.cpu.get(&key).copied() else {
+            assert_eq!(after.status, Gntst::BadHandle.wire(), "{before:?}");
+            return;
+        };
+        let pair = (step.caller, mapping.granter);
+        let refused = step.machine.state().access.unmap.contains(&pair);
+        if refused {
+            assert_eq!(after.status, Gntst::PermissionDenied.wire());
+        } else if before.host_addr == 0 {
+            assert_eq!(after.status, 0);
+        } else if before.host_addr == mapping.host_addr {
+            assert_eq!(after.status, 0);
+            step.reference.cpu.remove(&key);
+        } else {
+            assert_eq!(after.status, Gntst::GeneralError.wire());
+        }
+    }
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The oracle: what must be true of the machine after every step.
+//!
+//! It keeps a second account of mappings, pins and quota, from the guest's side
+//! of the ABI alone: which elements a call was given, which statuses came back,
+//! and what the IOMMU was told. Rules come from the documentation in
+//! `hypercall-abi` and from the design's invariants; no code of `hv` is used.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`reference`] | the account: mappings, pages, pins, in maps |
+//! | [`predict`] | what one element must answer, by the documented tables |
+//! | [`judge`] | comparing answers with predictions and entering them |
+//! | [`invariants`] | comparing the machine with the account |
+//! | [`checked`] | a machine whose every call is judged |
+
+pub mod checked;
+pub mod invariants;
+pub mod judge;
+pub mod predict;
+pub mod reference;
+
+pub use checked::Checked;

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What one element must answer, by the tables in `hypercall-abi`.
+
+use hv::host::IommuMode;
+use hypercall_abi::{
+    Errno,
+    grant::{
+        GNTMAP_APPLICATION_MAP, GNTMAP_CONTAINS_PTE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP,
+        GNTMAP_READONLY, GTF_PERMIT_ACCESS, GTF_READONLY, GTF_SUB_PAGE, GTF_TYPE_MASK, Gntst,
+        MapGrantRef,
+    },
+    lookup::{Lookup, XEN_GDMA_LOOKUP_DADDR, XEN_GDMA_LOOKUP_GADDR},
+    mapping::{
+        Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT, XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ,
+        XEN_GDMA_MAP_WRITE, XEN_GDMA_UNMAP_BY_DADDR,
+    },
+};
+
+use super::reference::{Page, Reference, Source};
+use crate::model::{DomainSetup, Machine, domain::Backing, frames::Kind};
+
+const SELF: u16 = 0x7ff0;
+const MAX_FRAMES: u32 = 128;
+/// Uses of one kind that a reference can have.
+const MAX_USES: u32 = 255;
+
+/// The rules, applied to one machine and its account.
+pub struct Rules<'a> {
+    /// The machine.
+    pub machine: &'a Machine,
+    /// The account.
+    pub reference: &'a Reference,
+    /// Who calls.
+    pub caller: u16,
+}
+
+/// Why a reference cannot be used: what the DMA service answers (one of several
+/// where the documentation leaves the order open) and what the grant-table
+/// operations answer.
+pub struct NoUse {
+    dma: &'static [Errno],
+    gntst: Gntst,
+}
+
+const fn no_use(dma: &'static [Errno], gntst: Gntst) -> NoUse {
+    NoUse { dma, gntst }
+}
+
+impl Rules<'_> {
+    fn setup_of(&self, domain: u16) -> Option<DomainSetup> {
+        self.machine.find(domain).map(|found| *found.setup())
+    }
+
+    /// `map`: the pinned frames, or the errors that fit.
+    pub fn map(&self, op: &Map) -> Result<Vec<Page>, Vec<Errno>> {
+        self.map_fields(op)?;
+        let granter = self.map_granter(op)?;
+        self.map_room(op)?;
+        (0..op.nr_frames)
+            .map(|nth| self.map_page(op, granter, u64::from(nth)))
+            .collect()
+    }
+
+    fn map_fields(&self, op: &Map) -> Result<(), Vec<Errno>> {
+        let access = XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE;
+        let fixed = op.flags & XEN_GDMA_MAP_FIXED != 0;
+        let bad = op.pad0 != 0
+            || op.kind > XEN_GDMA_MAP_GRANT
+            || op.flags & !(access | XEN_GDMA_MAP_FIXED) != 0
+            || op.flags & access == 0
+            || op.nr_frames == 0
+            || op.nr_frames > MAX_FRAMES
+            || (op.kind == XEN_GDMA_MAP_OWN && op.domid != 0)
+            || (!fixed && op.daddr != 0)
+            || (fixed && op.daddr % 4096 != 0);
+        if bad {
+            return Err(vec![Errno::Inval]);
+        }
+        if op.context != 0 {
+            return Err(vec![Errno::NoEnt]);
+        }
+        let Some(&(first, last)) = self.reference.ranges.get(&self.caller) else {
+            return Err(vec![Errno::OpNotSupp]);
+        };
+        let dfn = op.daddr / 4096;
+        if fixed && (dfn < first || dfn + u64::from(op.nr_frames) - 1 > last) {
+            return Err(vec![Errno::Inval]);
+        }
+        Ok(())
+    }
+
+    fn map_granter(&self, op: &Map) -> Result<u16, Vec<Errno>> {
+        if op.kind == XEN_GDMA_MAP_OWN {
+            return Ok(self.caller);
+        }
+        let granter = if op.domid == SELF {
+            self.caller
+        } else {
+            op.domid
+        };
+        if self.setup_of(granter).is_none_or(|setup| !setup.has_state) {
+            return Err(vec![Errno::Srch]);
+        }
+        let state = self.machine.state();
+        let pair = (self.caller, granter);
+        let write = op.flags & XEN_GDMA_MAP_WRITE != 0;
+        if state.access.map.contains(&pair) || write && state.access.map_writable.contains(&pair) {
+            return Err(vec![Errno::Perm]);
+        }
+        Ok(granter)
+    }
+
+    fn map_room(&self, op: &Map) -> Result<(), Vec<Errno>> {
+        let limit = self.setup_of(self.caller).map_or(0, |setup| setup.max_pins);
+        if self.reference.pinned(self.caller) + op.nr_frames > limit {
+            return Err(vec![Errno::NoBufs]);
+        }
+        let (first, last) = self.reference.ranges[&self.caller];
+        let free = |dfn: u64| {
+            !self.reference.pages.contains_key(&(self.caller, dfn))
+                && !self.machine.state().p2m.contains_key(&(self.caller, dfn))
+        };
+        if op.flags & XEN_GDMA_MAP_FIXED != 0 {
+            let dfn = op.daddr / 4096;
+            let all_free = (dfn..dfn + u64::from(op.nr_frames)).all(free);
+            return if all_free {
+                Ok(())
+            } else {
+                Err(vec![Errno::Exist])
+            };
+        }
+        let mut run = 0;
+        let fits = (first..=last).any(|dfn| {
+            run = if free(dfn) { run + 1 } else { 0 };
+            run == op.nr_frames
+        });
+        if fits {
+            Ok(())
+        } else {
+            Err(vec![Errno::NoSpc])
+        }
+    }
+
+    fn map_page(&self, op: &Map, granter: u16, nth: u64) -> Result<Page, Vec<Errno>> {
+        let write = op.flags & XEN_GDMA_MAP_WRITE != 0;
+        let number = op.source.checked_add(nth);
+        let (mfn, source) = if op.kind == XEN_GDMA_MAP_OWN {
+            let gfn = number.ok_or(vec![Errno::Fault])?;
+            let mfn = self
+                .memory_at(self.caller, gfn, write)
+                .map_err(|why| why.dma.to_vec())?;
+            (mfn, Source::Own(gfn))
+        } else {
+            let gref = number
+                .and_then(|number| u32::try_from(number).ok())
+                .ok_or(vec![Errno::Range])?;
+            let mfn = self
+                .grant(granter, gref, write, write, false)
+                .map_err(|why| why.dma.to_vec())?;
+            (mfn, Source::Grant(granter, gref))
+        };
+        Ok(Page {
+            mfn,
+            read: op.flags & XEN_GDMA_MAP_READ != 0,
+            write,
+            source,
+            mapped: true,
+            reached: true,
+        })
+    }
+
+    fn memory_at(&self, owner: u16, gfn: u64, typed: bool) -> Result<u64, NoUse> {
+        let backing = self.machine.state().p2m.get(&(owner, gfn)).copied();
+        match backing {
+            Some(Backing::Ram(mfn)) => self.usable(mfn, typed),
+            Some(Backing::PagedOut) => Err(no_use(&[Errno::Again], Gntst::EAgain)),
+            _ => Err(no_use(&[Errno::Fault], Gntst::BadPage)),
+        }
+    }
+
+    fn usable(&self, mfn: u64, typed: bool) -> Result<u64, NoUse> {
+        let state = self.machine.state();
+        match state.frames.get(mfn).map(|frame| &frame.kind) {
+            Some(Kind::Ram) => Ok(mfn),
+            Some(Kind::PageTable) if !typed => Ok(mfn),
+            _ => Err(no_use(&[Errno::Fault], Gntst::BadPage)),
+        }
+    }
+
+    /// The frame that a use of a reference gives, or why it is refused.
+    fn grant(
+        &self,
+        granter: u16,
+        gref: u32,
+        write: bool,
+        typed: bool,
+        cpu: bool,
+    ) -> Result<u64, NoUse> {
+        if gref >= self.machine.table_entries(granter) {
+            return Err(no_use(&[Errno::Range], Gntst::BadGntref));
+        }
+        let entry = self
+            .reference
+            .entries
+            .get(&(granter, gref))
+            .copied()
+            .unwrap_or_default();
+        let granted = entry.flags & (GTF_TYPE_MASK | GTF_SUB_PAGE) == GTF_PERMIT_ACCESS
+            && entry.domid == self.caller;
+        let readonly = write && entry.flags & GTF_READONLY != 0;
+        let Some(uses) = self.reference.uses_of(granter, gref) else {
+            if !granted || readonly {
+                return Err(no_use(&[Errno::Acces], Gntst::GeneralError));
+            }
+            return self.memory_at(granter, u64::from(entry.gfn), typed);
+        };
+        if uses.holder != self.caller {
+            // The table has -EACCES before -EBUSY; both fit if both apply.
+            let fits: &[_] = if granted && !readonly {
+                &[Errno::Busy]
+            } else {
+                &[Errno::Acces, Errno::Busy]
+            };
+            return Err(no_use(fits, Gntst::GeneralError));
+        }
+        let counts = if cpu { uses.cpu } else { uses.dma };
+        let full = counts[usize::from(write)] == MAX_USES;
+        match (full, readonly && !uses.writing()) {
+            (true, true) => Err(no_use(&[Errno::MLink, Errno::Acces], Gntst::GeneralError)),
+            (true, false) => Err(no_use(&[Errno::MLink], Gntst::GeneralError)),
+            (false, true) => Err(no_use(&[Errno::Acces], Gntst::GeneralError)),
+            (false, false) => self.usable(uses.mfn, typed),
+        }
+    }
+
+    /// `unmap`: the handle of the mapping it ends, or the error.
+    pub fn unmap(&self, op: &Unmap) -> Result<u64, Errno> {
+        let by_daddr = op.flags & XEN_GDMA_UNMAP_BY_DADDR != 0;
+        let foreign_fields = if by_daddr {
+            op.handle != 0
+        } else {
+            op.daddr != 0 || op.nr_frames != 0
+        };
+        if op.flags & !XEN_GDMA_UNMAP_BY_DADDR != 0 || foreign_fields {
+            return Err(Errno::Inval);
+        }
+        if op.context != 0 {
+            return Err(Errno::NoEnt);
+        }
+        self.reference
+            .mappings_of(self.caller)
+            .find(|&(handle, mapping)| {
+                if by_daddr {
+                    mapping.dfn * 4096 == op.daddr && mapping.count == op.nr_frames
+                } else {
+                    handle == op.handle
+                }
+            })
+            .map(|(handle, _)| handle)
+            .ok_or(Errno::NoEnt)
+    }
+
+    /// `lookup`: the element as it must come back.
+    pub fn lookup(&self, op: &Lookup) -> Result<Lookup, Errno> {
+        let daddr = op.kind == XEN_GDMA_LOOKUP_DADDR;
+        if op.pad0 != 0 || op.pad1 != 0 || op.kind > XEN_GDMA_LOOKUP_GADDR {
+            return Err(Errno::Inval);
+        }
+        if daddr && op.index != 0 {
+            return Err(Errno::Inval);
+        }
+        if op.context != 0 {
+            return Err(Errno::NoEnt);
+        }
+        let dfn = if daddr {
+            op.addr / 4096
+        } else {
+            self.nth_mapping_of(op.addr / 4096, op.index)
+                .ok_or(Errno::NoEnt)?
+        };
+        let (handle, mapping) = self
+            .reference
+            .mapping_at(self.caller, dfn)
+            .ok_or(Errno::NoEnt)?;
+        let page = self.reference.pages[&(self.caller, dfn)];
+        let offset = op.addr % 4096;
+        let mut answer = *op;
+        (answer.source_kind, answer.domid, answer.source) = match page.source {
+            Source::Own(gfn) => (XEN_GDMA_MAP_OWN, self.caller, gfn * 4096 + offset),
+            Source::Grant(granter, gref) => (
+                XEN_GDMA_MAP_GRANT,
+                granter,
+                u64::from(gref) * 4096 + offset,
+            ),
+        };
+        answer.status = 0;
+        answer.handle = handle;
+        answer.daddr = dfn * 4096 + offset;
+        answer.flags = u32::from(page.read) * XEN_GDMA_MAP_READ
+            + u32::from(page.write) * XEN_GDMA_MAP_WRITE;
+        answer.nr_frames = mapping.count;
+        Ok(answer)
+    }
+
+    /// Device frame of the `nth` mapping of an own frame, newest first.
+    fn nth_mapping_of(&self, gfn: u64, nth: u32) -> Option<u64> {
+        let mut found: Vec<_> = self
+            .reference
+            .pages_of(self.caller)
+            .filter(|(_, page)| page.source == Source::Own(gfn))
+            .filter_map(|(dfn, _)| {
+                let (_, mapping) = self.reference.mapping_at(self.caller, dfn)?;
+                Some((mapping.born, dfn))
+            })
+            .collect();
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        found.get(nth as usize).map(|&(_, dfn)| dfn)
+    }
+
+    /// `map_grant_ref`: the frame, or the status.
+    pub fn cpu_map(&self, op: &MapGrantRef) -> Result<u64, Gntst> {
+        if op.flags & (GNTMAP_DEVICE_MAP | GNTMAP_HOST_MAP) == 0 {
+            return Err(Gntst::BadGntref);
+        }
+        let pv_only = GNTMAP_DEVICE_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE;
+        let caller = self.setup_of(self.caller).ok_or(Gntst::GeneralError)?;
+        if op.flags & pv_only != 0 || !caller.translated {
+            return Err(Gntst::GeneralError);
+        }
+        let granter = self.setup_of(op.dom).ok_or(Gntst::BadDomain)?;
+        let write = op.flags & GNTMAP_READONLY == 0;
+        let pair = (self.caller, op.dom);
+        let refused = {
+            let state = self.machine.state();
+            state.access.map.contains(&pair) || write && state.access.map_writable.contains(&pair)
+        };
+        if refused {
+            return Err(Gntst::PermissionDenied);
+        }
+        if !granter.has_state {
+            return Err(Gntst::BadDomain);
+        }
+        self.grant(op.dom, op.gref, write, self.cpu_typed(op), true)
+            .map_err(|why| why.gntst)
+    }
+
+    /// Whether a CPU mapping takes a writable-type reference.
+    pub fn cpu_typed(&self, op: &MapGrantRef) -> bool {
+        let pv = self.setup_of(op.dom).is_some_and(|setup| !setup.translated);
+        op.flags & GNTMAP_READONLY == 0 && (op.dom == self.caller || pv)
+    }
+
+    /// Whether the caller's default context accepts mappings.
+    pub fn mappable(setup: &DomainSetup) -> bool {
+        setup.translated
+            && setup.iommu == IommuMode::OwnTables
+            && setup.hole.is_some_and(|(_, count)| count != 0)
+    }
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A second PVH domain without a toolstack.
+ *
+ * The domain is a clone of this guest: the whole image is copied to the same
+ * guest addresses, and its one vcpu starts in 64-bit mode, on the copied page
+ * tables, at a function of the same image.  So one source file holds both
+ * sides of a test, and a variable's address means the same in both.
+ *
+ * The clone owns nothing but the frames of the image.  Everything a function
+ * of the clone needs from Xen (its grant table, say) it must ask for itself;
+ * what this guest has set up before is copied as bytes only.  It has no
+ * console but port 0xe9, must not end the test and never returns.
+ *
+ * For the domain that owns the machine, in the hvm64 environment.
+ */
+#ifndef LAB_SECOND_DOMAIN_H
+#define LAB_SECOND_DOMAIN_H
+
+#include <xtf.h>
+
+struct second_domain {
+    domid_t domid;
+};
+
+/* Build it and start it at @entry.  0, or an error number and a message. */
+int second_domain_start(struct second_domain *dom, void (*entry)(void));
+
+/*
+ * Show the clone's copy of the @nr pages at @va in this domain, at the page
+ * aligned address @window: frames of this domain's own memory, which are lost.
+ */
+int second_domain_map(const struct second_domain *dom, const void *va,
+                      void *window, unsigned int nr);
+int second_domain_unmap(void *window, unsigned int nr);
+
+/* End it.  Everything of its memory mapped here must be unmapped by then. */
+int second_domain_destroy(const struct second_domain *dom);
+
+/*
+ * For the clone: let other domains run until somebody has an event for it.
+ */
+void second_domain_sleep(void);
+
+#endif /* LAB_SECOND_DOMAIN_H */

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Types of the ELF notes (owner "Xen") that tell Xen how to start an image. */
+#ifndef XEN_PUBLIC_ELFNOTE_H
+#define XEN_PUBLIC_ELFNOTE_H
+
+#define XEN_ELFNOTE_ENTRY           1
+#define XEN_ELFNOTE_HYPERCALL_PAGE  2
+#define XEN_ELFNOTE_VIRT_BASE       3
+#define XEN_ELFNOTE_PADDR_OFFSET    4
+#define XEN_ELFNOTE_XEN_VERSION     5
+#define XEN_ELFNOTE_GUEST_OS        6
+#define XEN_ELFNOTE_GUEST_VERSION   7
+#define XEN_ELFNOTE_LOADER          8
+#define XEN_ELFNOTE_PAE_MODE        9
+#define XEN_ELFNOTE_FEATURES        10
+#define XEN_ELFNOTE_PHYS32_ENTRY    18
+
+#endif /* XEN_PUBLIC_ELFNOTE_H */

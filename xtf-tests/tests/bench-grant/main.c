@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/**
+ * @file tests/bench-grant/main.c
+ * @ref test-bench-grant
+ *
+ * @page test-bench-grant bench-grant
+ *
+ * What mapping and unmapping foreign grants costs, in processor ticks.  Not a
+ * test of right or wrong: under an emulator that counts instructions the
+ * figures are the same in every run.
+ *
+ * A second domain grants 128 of its pages and sleeps.  This one then measures
+ *
+ *  null          XENVER_version, the cheapest hypercall there is
+ *  clock         reading the time stamp counter, which the others contain
+ *  xen-c-<n>     GNTTABOP_map_grant_ref and unmap at own guest frames, <n> a call
+ *  ours-<n>      grant-DMA map and unmap, <n> elements of one page a call
+ *  ours-run-<n>  grant-DMA map and unmap, one element of <n> pages
+ *
+ * and prints one line for each:
+ *
+ *  BENCH variant=<..> op=<..> batch=<n> iterations=<calls> pages=<n> ticks=<n>
+ *
+ * Arguments on the guest's command line:
+ *
+ *  phases=<a>,<b>,..  only these (none: the set-up alone, so that events
+ *                     counted outside can be told from those of a phase)
+ *  iterations=<n>     how often the 128 pages are mapped and unmapped
+ *                     (default 8); null hypercalls: 128 times that
+ *  label=<name>       the name printed for GNTTABOP, default xen-c
+ *
+ * @see tests/bench-grant/main.c
+ */
+#include <xtf.h>
+
+#include <lab/arguments.h>
+#include <lab/clock.h>
+#include <lab/gdma.h>
+#include <lab/grants.h>
+#include <lab/second-domain.h>
+#include <lab/steps.h>
+
+const char test_title[] = "Cost of mapping grants";
+
+#define NR_PAGES    128
+#define FIRST_REF   FIRST_FREE_REF
+
+/* What the clone grants; of this domain's own copy nothing is used. */
+static uint8_t granted[NR_PAGES * PAGE_SIZE] __page_aligned_bss;
+
+/*
+ * Guest frames for the mappings of GNTTABOP: memory beyond the image, which
+ * has to stay small for the clone, and well below what the domain has.
+ */
+#define WINDOW      MB(32)
+
+/* The clone's side writes, this side reads through a page of its own. */
+static struct mailbox {
+    volatile uint32_t ready;
+    volatile int32_t error;
+} mailbox __page_aligned_bss;
+static uint8_t mailbox_window[PAGE_SIZE] __page_aligned_bss;
+
+static unsigned long rounds;
+static char gnttab_label[16] = "xen-c";
+
+/* Runs in the clone. */
+static void granter(void)
+{
+    mailbox.error = arch_map_gnttab();
+
+    for ( unsigned int i = 0; !mailbox.error && i < NR_PAGES; i++ )
+        gnttab_grant_access(FIRST_REF + i, 0,
+                            virt_to_gfn(&granted[i * PAGE_SIZE]), 0);
+
+    barrier();
+    mailbox.ready = 1;
+
+    for ( ; ; )
+        second_domain_sleep();
+}
+
+static bool start_granter(struct second_domain *dom)
+{
+    const struct mailbox *mail = (const void *)mailbox_window;
+    uint64_t start;
+
+    if ( second_domain_start(dom, granter) ||
+         second_domain_map(dom, &mailbox, mailbox_window, 1) )
+        return false;
+
+    for ( start = now_ns(); !mail->ready; hypercall_yield() )
+        if ( now_ns() - start > MS(2000) )
+            return false;
+
+    return !mail->error;
+}
+
+static void print_figure(const char *variant, const char *op,
+                         unsigned int batch, unsigned long calls,
+                         unsigned long pages, uint64_t ticks)
+{
+    printk("BENCH variant=%s op=%s batch=%u iterations=%lu pages=%lu ticks=%"
+           PRIu64"\n", variant, op, batch, calls, pages, ticks);
+}
+
+static bool begin_phase(const char *name)
+{
+    if ( !argument_lists("phases", name) || !argument_lists("phase", name) )
+        return false;
+
+    printk("PHASE begin %s\n", name);
+    return true;
+}
+
+static void end_phase(const char *name)
+{
+    printk("PHASE end %s\n", name);
+}
+
+static void measure_null(void)
+{
+    unsigned long calls = rounds * NR_PAGES;
+    uint64_t start;
+
+    if ( !begin_phase("null") )
+        return;
+
+    start = read_ticks();
+    for ( unsigned long i = 0; i < calls; i++ )
+        (void)hypercall_xen_version(XENVER_version, NULL);
+    print_figure("xen", "null", 1, calls, 0, read_ticks() - start);
+
+    end_phase("null");
+}
+
+static void measure_clock(void)
+{
+    unsigned long calls = rounds * NR_PAGES;
+    uint64_t start;
+
+    if ( !begin_phase("clock") )
+        return;
+
+    start = read_ticks();
+    for ( unsigned long i = 0; i < calls; i++ )
+        (void)read_ticks();
+    print_figure("xen", "clock", 1, calls, 0, read_ticks() - start);
+
+    end_phase("clock");
+}
+
+static struct gnttab_map_grant_ref maps[NR_PAGES];
+static struct gnttab_unmap_grant_ref unmaps[NR_PAGES];
+
+static void prepare_gnttab(domid_t domid)
+{
+    for ( unsigned int i = 0; i < NR_PAGES; i++ )
+        maps[i] = (struct gnttab_map_grant_ref){
+            .host_addr = WINDOW + i * PAGE_SIZE,
+            .flags = GNTMAP_host_map,
+            .ref = FIRST_REF + i,
+            .dom = domid,
+        };
+}
+
+static bool prepare_unmaps(void)
+{
+    for ( unsigned int i = 0; i < NR_PAGES; i++ )
+    {
+        if ( maps[i].status )
+            return false;
+        unmaps[i] = (struct gnttab_unmap_grant_ref){
+            .host_addr = maps[i].host_addr,
+            .handle = maps[i].handle,
+        };
+    }
+
+    return true;
+}
+
+static void measure_gnttab(domid_t domid, unsigned int batch)
+{
+    uint64_t map_ticks = 0, unmap_ticks = 0, start;
+    char name[24];
+    long rc = 0;
+
+    snprintf(name, sizeof(name), "xen-c-%u", batch);
+    if ( !begin_phase(name) )
+        return;
+
+    prepare_gnttab(domid);
+    for ( unsigned long round = 0; round < rounds; round++ )
+    {
+        start = read_ticks();
+        for ( unsigned int i = 0; i < NR_PAGES; i += batch )
+            rc |= hypercall_grant_table_op(GNTTABOP_map_grant_ref, &maps[i],
+                                           batch);
+        map_ticks += read_ticks() - start;
+
+        if ( rc || !prepare_unmaps() )
+            return xtf_error("%s: mapping failed: %ld\n", name, rc);
+
+        start = read_ticks();
+        for ( unsigned int i = 0; i < NR_PAGES; i += batch )
+            rc |= hypercall_grant_table_op(GNTTABOP_unmap_grant_ref,
+                                           &unmaps[i], batch);
+        unmap_ticks += read_ticks() - start;
+
+        for ( unsigned int i = 0; i < NR_PAGES; i++ )
+            if ( rc || unmaps[i].status )
+                return xtf_error("%s: unmapping failed: %ld\n", name, rc);
+    }
+
+    print_figure(gnttab_label, "map", batch, rounds * NR_PAGES / batch,
+                 rounds * NR_PAGES, map_ticks);
+    print_figure(gnttab_label, "unmap", batch, rounds * NR_PAGES / batch,
+                 rounds * NR_PAGES, unmap_ticks);
+    end_phase(name);
+}
+
+static struct xen_gdma_map dma_maps[NR_PAGES];
+static struct xen_gdma_unmap dma_unmaps[NR_PAGES];
+
+/* @nr elements of @frames pages each, over the granted pages. */
+static void prepare_gdma(domid_t domid, unsigned int nr, unsigned int frames)
+{
+    for ( unsigned int i = 0; i < nr; i++ )
+        dma_maps[i] = (struct xen_gdma_map){
+            .kind = XEN_GDMA_MAP_GRANT,
+            .domid = domid,
+            .source = FIRST_REF + i * frames,
+            .nr_frames = frames,
+            .flags = XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE,
+        };
+}
+
+static bool prepare_dma_unmaps(unsigned int nr)
+{
+    for ( unsigned int i = 0; i < nr; i++ )
+    {
+        if ( dma_maps[i].status )
+            return false;
+        dma_unmaps[i] = (struct xen_gdma_unmap){
+            .handle = dma_maps[i].handle,
+        };
+    }
+
+    return true;
+}
+
+/* Each call has @batch elements of @frames pages. */
+static void measure_gdma(domid_t domid, const char *variant,
+                         unsigned int batch, unsigned int frames)
+{
+    unsigned int nr = NR_PAGES / frames;
+    uint64_t map_ticks = 0, unmap_ticks = 0, start;
+    char name[24];
+    long rc = 0;
+
+    snprintf(name, sizeof(name), "%s-%u", variant, batch * frames);
+    if ( !begin_phase(name) )
+        return;
+
+    for ( unsigned long round = 0; round < rounds; round++ )
+    {
+        prepare_gdma(domid, nr, frames);
+
+        start = read_ticks();
+        for ( unsigned int i = 0; i < nr; i += batch )
+            rc |= gdma_op(XEN_GDMA_OP_MAP, &dma_maps[i], batch);
+        map_ticks += read_ticks() - start;
+
+        if ( rc || !prepare_dma_unmaps(nr) )
+            return xtf_error("%s: mapping failed: %ld, first status %d\n",
+                             name, rc, dma_maps[0].status);
+
+        start = read_ticks();
+        for ( unsigned int i = 0; i < nr; i += batch )
+            rc |= gdma_op(XEN_GDMA_OP_UNMAP, &dma_unmaps[i], batch);
+        unmap_ticks += read_ticks() - start;
+
+        for ( unsigned int i = 0; i < nr; i++ )
+            if ( rc || dma_unmaps[i].status )
+                return xtf_error("%s: unmapping failed: %ld\n", name, rc);
+    }
+
+    print_figure(variant, "map", batch * frames, rounds * nr / batch,
+                 rounds * NR_PAGES, map_ticks);
+    print_figure(variant, "unmap", batch * frames, rounds * nr / batch,
+                 rounds * NR_PAGES, unmap_ticks);
+    end_phase(name);
+}
+
+static void measure_all(domid_t domid)
+{
+    static const unsigned int batches[] = { 1, 16, 128 };
+    struct xen_gdma_query query;
+    bool dma = gdma_query(&query) == 0 &&
+               (query.capabilities & XEN_GDMA_CAP_DEFAULT_CONTEXT);
+
+    fact_str("grant_dma", dma ? "present" : "absent");
+
+    measure_null();
+    measure_clock();
+
+    for ( unsigned int i = 0; i < ARRAY_SIZE(batches); i++ )
+        measure_gnttab(domid, batches[i]);
+
+    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
+        measure_gdma(domid, "ours", batches[i], 1);
+
+    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
+        measure_gdma(domid, "ours-run", 1, batches[i]);
+}
+
+static void read_arguments(void)
+{
+    size_t len;
+    const char *label = argument("label", &len);
+
+    rounds = argument_number("iterations", 8);
+
+    if ( label && len < sizeof(gnttab_label) )
+    {
+        memset(gnttab_label, 0, sizeof(gnttab_label));
+        memcpy(gnttab_label, label, len);
+    }
+}
+
+void test_main(void)
+{
+    struct second_domain dom;
+
+    if ( own_domid() != 0 )
+        return xtf_skip("Only the domain that owns the machine can run this\n");
+
+    read_arguments();
+
+    if ( make_holes(_p(WINDOW), NR_PAGES) )
+        return xtf_error("Cannot free guest frames for the mappings\n");
+
+    if ( !start_granter(&dom) )
+        return xtf_error("The second domain does not come up\n");
+
+    fact_u64("granter", dom.domid);
+    fact_u64("granted_pages", NR_PAGES);
+    fact_u64("rounds", rounds);
+
+    measure_all(dom.domid);
+
+    if ( second_domain_unmap(mailbox_window, 1) ||
+         second_domain_destroy(&dom) )
+        return xtf_error("The second domain does not end\n");
+
+    xtf_success(NULL);
+}
