@@ -24,6 +24,7 @@ set -euo pipefail
 # shellcheck source=scripts/rust-toolchain.sh
 . "$(dirname "$0")/rust-toolchain.sh"
 
+export DEBIAN_FRONTEND=noninteractive
 QEMU_MINIMUM=10.0
 CBINDGEN_VERSION=0.29.2
 
@@ -39,7 +40,7 @@ missing() {
     done | sort -u
 }
 
-# hint COMMAND: the one message for a machine we do not install on.
+# refuse GROUP COMMAND: the one message for a machine we do not install on.
 refuse() {
     local group=$1
     shift
@@ -51,11 +52,10 @@ may_install() {
 }
 
 apt_install() {
-    logged "apt-install-$1" env DEBIAN_FRONTEND=noninteractive \
-        apt-get -q install -y --no-install-recommends "${@:2}"
+    logged "apt-install-$1" apt-get -q install -y --no-install-recommends "${@:2}"
 }
 
-# install GROUP PACKAGE...: with the system's own sources.
+# install_packages GROUP PACKAGE...: with the system's own sources.
 install_packages() {
     local group=$1
     shift
@@ -122,9 +122,8 @@ backported_qemu() {
     backports="deb [signed-by=$DEBIAN_KEYRING] $(debian_mirror) $suite main"
     say APT "qemu: $* from $suite"
     private_lists qemu "$(system_sources; echo "$backports")"
-    logged apt-install-qemu env DEBIAN_FRONTEND=noninteractive \
-        bash -c '. "$1/lib.sh"; . "$1/apt-private.sh"; shift; private_apt qemu apt-get "$@"' \
-        - "$ROOT/scripts" -q install -y --no-install-recommends -t "$suite" "$@"
+    logged apt-install-qemu private_apt qemu \
+        apt-get -q install -y --no-install-recommends -t "$suite" "$@"
 }
 
 need_qemu() {
@@ -155,8 +154,9 @@ need_host_rust() {
 }
 
 need_lint_rust() {
-    cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 ||
+    if ! { cargo clippy --version && cargo fmt --version; } >/dev/null 2>&1; then
         fail "clippy or rustfmt missing; run: rustup component add clippy rustfmt"
+    fi
 }
 
 need_cbindgen() {

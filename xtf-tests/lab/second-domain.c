@@ -170,7 +170,7 @@ static long domctl(struct domctl *op, unsigned int cmd, domid_t domid)
     op->domid = domid;
     rc = HYPERCALL1(long, __HYPERVISOR_domctl, op);
 
-    if ( rc && rc != -ERESTART )
+    if ( rc )
         printk("Second domain: control operation %u failed: %ld\n", cmd, rc);
 
     return rc;
@@ -423,14 +423,8 @@ int second_domain_start(struct second_domain *dom, void (*entry)(void))
 int second_domain_destroy(const struct second_domain *dom)
 {
     struct domctl op = { .cmd = 0 };
-    long rc;
 
-    /* Xen does a bounded part of the work at a time. */
-    do {
-        rc = domctl(&op, DOMCTL_DESTROY, dom->domid);
-    } while ( rc == -ERESTART );
-
-    return rc;
+    return domctl(&op, DOMCTL_DESTROY, dom->domid);
 }
 
 void second_domain_sleep(void)

@@ -41,7 +41,6 @@
 #define EBADMSG         74
 #define EOVERFLOW       75
 #define EILSEQ          84
-#define ERESTART        85
 #define ENOTSOCK        88
 #define EMSGSIZE        90
 #define EOPNOTSUPP      95
