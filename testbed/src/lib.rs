@@ -7,9 +7,11 @@
 //! | [`oracle`] | a second account of what must be true, compared after every step |
 //! | [`elements`] | array elements as a guest fills them in |
 //! | [`scene`] | domains and grants that most tests begin with |
+//! | [`sequence`] | random sequences of events, for property tests and the fuzzer |
 #![forbid(unsafe_code)]
 
 pub mod elements;
 pub mod model;
 pub mod oracle;
 pub mod scene;
+pub mod sequence;

@@ -49,6 +49,12 @@ impl Checked {
         change(&mut self.machine.state().switches);
     }
 
+    /// From now on the domain's IOMMU caches that there is no translation.
+    pub fn cache_absent_translations(&self, domain: u16) {
+        let mut state = self.machine.state();
+        state.iommus.entry(domain).or_default().caches_absent = true;
+    }
+
     /// One `map` element of the backend; the call itself must succeed.
     pub fn map_one(&mut self, op: Map) -> Map {
         let mut elements = [op];

@@ -10,7 +10,7 @@ use hypercall_abi::{
 };
 use testbed::{
     elements::{READ, READ_WRITE, at, lookup_daddr, lookup_gaddr, map_grant, map_own},
-    model::{DomainSetup, hypercall::Number, iommu::Iommu},
+    model::{DomainSetup, hypercall::Number},
     oracle::Checked,
     scene::{BACKEND, BYSTANDER, FRONTEND, scene, scene_with},
 };
@@ -185,13 +185,7 @@ fn query_without_default_context() {
 #[test]
 fn query_counts_every_successful_flush() {
     let mut checked = scene();
-    checked.machine.state().iommus.insert(
-        BACKEND,
-        Iommu {
-            caches_absent: true,
-            ..Iommu::default()
-        },
-    );
+    checked.cache_absent_translations(BACKEND);
     let live = checked.mapped(map_own(10, 4, READ));
     assert!(checked.machine.device_read(BACKEND, live.daddr).is_ok());
     assert_eq!(checked.query(BACKEND).flushes, 1);
@@ -202,13 +196,7 @@ fn query_counts_every_successful_flush() {
 #[test]
 fn mapping_is_visible_when_the_call_returns() {
     let mut checked = scene();
-    checked.machine.state().iommus.insert(
-        BACKEND,
-        Iommu {
-            caches_absent: true,
-            ..Iommu::default()
-        },
-    );
+    checked.cache_absent_translations(BACKEND);
     let mut ops = [
         at(HOLE + 40, map_own(10, 4, READ)),
         at(HOLE + 3, map_grant(FRONTEND, 8, 2, READ)),

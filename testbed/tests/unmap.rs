@@ -136,7 +136,7 @@ fn xsa_222_unmap_failure_not_ignored() {
 /// and the part that was mapped cannot be unmapped either.
 #[test]
 fn xsa_222_unmap_failure_in_rollback_of_map() {
-    let mut checked = scene();
+    let checked = scene();
     checked.switch(|switches| {
         switches.map_fails = Trigger::Nth(2);
         switches.unmap_fails = Trigger::Nth(1);

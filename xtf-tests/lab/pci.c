@@ -4,6 +4,10 @@
 #define PORT_ADDRESS    0xcf8
 #define PORT_DATA       0xcfc
 
+#ifndef PHYSDEVOP_pci_device_add
+#define PHYSDEVOP_pci_device_add 25
+#endif
+
 #define ADDRESS_ENABLE  (1u << 31)
 #define MULTI_FUNCTION  (1u << 23)
 
@@ -62,4 +66,18 @@ bool pci_find_empty(pci_bdf_t *bdf)
     }
 
     return false;
+}
+
+int pci_announce(pci_bdf_t bdf)
+{
+    /* Flags of an ordinary function, then what only virtual ones need. */
+    struct {
+        uint16_t segment;
+        uint8_t bus, devfn;
+        uint32_t flags;
+        uint8_t physical_bus, physical_devfn;
+        uint32_t optional[2];
+    } add = { .bus = bdf >> 8, .devfn = bdf & 0xff };
+
+    return hypercall_physdev_op(PHYSDEVOP_pci_device_add, &add);
 }

@@ -35,4 +35,10 @@ bool pci_find(uint32_t id, unsigned int nth, pci_bdf_t *bdf);
 /* Find a slot on bus 0 that holds nothing. */
 bool pci_find_empty(pci_bdf_t *bdf);
 
+/*
+ * Tell Xen of a function, as the kernel of the machine's owner does at boot.
+ * Where there is no IOMMU to prepare, Xen has not looked for devices itself.
+ */
+int pci_announce(pci_bdf_t bdf);
+
 #endif /* LAB_PCI_H */

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Random sequences of everything, judged by the oracle after every step.
+
+use proptest::{collection::vec, prelude::*};
+use testbed::sequence::{Action, MapChoice, fuzz_one, play};
+
+fn map_choice() -> impl Strategy<Value = MapChoice> {
+    // Nonsense in one element of sixteen.
+    let nonsense = prop_oneof![15 => Just(u16::MAX), 1 => 0..9_u16];
+    (any::<[u8; 5]>(), nonsense).prop_map(|([from, source, count, flags, dfn], nonsense)| {
+        MapChoice {
+            from,
+            source,
+            count,
+            flags,
+            dfn,
+            nonsense,
+        }
+    })
+}
+
+fn mapping() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        6 => (any::<u8>(), vec(map_choice(), 1..5))
+            .prop_map(|(holder, elements)| Action::Map { holder, elements }),
+        4 => (any::<u8>(), vec(any::<u8>(), 1..5))
+            .prop_map(|(holder, which)| Action::Unmap { holder, which }),
+        1 => any::<(u8, u64, u32, u32)>().prop_map(|(holder, handle, flags, nr_frames)| {
+            Action::UnmapAnything { holder, handle, flags, nr_frames }
+        }),
+        2 => any::<[u8; 3]>()
+            .prop_map(|[holder, frame, index]| Action::Lookup { holder, frame, index }),
+        3 => any::<([u8; 4], bool)>().prop_map(|([holder, granter, gref, slot], write)| {
+            Action::CpuMap { holder, granter, gref, slot, write }
+        }),
+        2 => any::<([u8; 2], bool)>().prop_map(|([holder, which], no_address)| {
+            Action::CpuUnmap { holder, which, no_address }
+        }),
+        1 => any::<([u8; 2], bool)>()
+            .prop_map(|([holder, frame], write)| Action::Dma { holder, frame, write }),
+    ]
+}
+
+fn interference() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        4 => any::<[u8; 5]>().prop_map(|[granter, gref, kind, holder, gfn]| {
+            Action::WriteEntry { granter, gref, kind, holder, gfn }
+        }),
+        2 => any::<[u8; 2]>().prop_map(|[what, nth]| Action::Fail { what, nth }),
+        1 => any::<u8>().prop_map(|seed| Action::Preempt { seed }),
+        1 => any::<[u8; 3]>()
+            .prop_map(|[domain, gfn, what]| Action::ChangeFrame { domain, gfn, what }),
+        1 => any::<([u8; 2], bool)>()
+            .prop_map(|([holder, granter], refuse)| Action::Refuse { holder, granter, refuse }),
+    ]
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 4000,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn honest_hardware(actions in vec(mapping(), 1..60), order: u8) {
+        play(&actions, order);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(250))]
+
+    #[test]
+    fn failing_hardware_and_hostile_granters(
+        actions in vec(prop_oneof![3 => mapping(), 2 => interference()], 1..60),
+        order: u8,
+    ) {
+        play(&actions, order);
+    }
+}
+
+/// The fuzzer's body on a fixed stream, so that it runs without a fuzzer.
+#[test]
+fn fuzz_body_on_fixed_seeds() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..200 {
+        let bytes: Vec<u8> = (0..800)
+            .map(|_| {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                (seed >> 32) as u8
+            })
+            .collect();
+        fuzz_one(&bytes);
+    }
+}
