@@ -4,15 +4,16 @@
 # Proves that the patched tree with our options off is the released Xen: every
 # object file's code, constants and data are those of the unpatched build.
 #
-# usage: compare-off.sh STOCK_OBJECTS OFF_OBJECTS
+# usage: compare-off.sh ARCH VARIANT     (after build-xen.sh stock and off)
 
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-[ $# -eq 2 ] || fail "usage: compare-off.sh STOCK_OBJECTS OFF_OBJECTS"
-STOCK=$1
-OFF=$2
+[ $# -eq 2 ] || fail "usage: compare-off.sh ARCH VARIANT"
+set_arch "$1"
+STOCK=$BUILD/xen/$(variant_dir "$1" "$2")/stock/obj
+OFF=$BUILD/xen/$(variant_dir "$1" "$2")/off/obj
 
 # config_data.o holds the configuration itself, which has one comment more;
 # buildid.o has no section to compare.
@@ -30,10 +31,10 @@ objects() {
 # relocations, as what a call goes to is in them and not in the code.
 contents() {
     rm -f "$WORK/object"
-    objcopy --strip-debug --remove-section=.comment --remove-section=.note.gnu.build-id "$1" "$WORK/object"
+    "${CROSS}objcopy" --strip-debug --remove-section=.comment --remove-section=.note.gnu.build-id "$1" "$WORK/object"
     {
-        objdump -s "$WORK/object"
-        objdump -r "$WORK/object"
+        "${CROSS}objdump" -s "$WORK/object"
+        "${CROSS}objdump" -r "$WORK/object"
     } >"$WORK/contents"
     sed '/file format/d' "$WORK/contents" | sha256sum
 }

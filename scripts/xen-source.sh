@@ -113,7 +113,7 @@ make_stock() {
         check_version "$new"
     fi
     # The build's date is the release's, so that a rebuild gives the same file.
-    stat -c %Y "${tarball:-$XEN_SRC/xen/Makefile}" >"$XEN/stock-src.date"
+    stat -c %Y "${XEN_SRC:-$new}/xen/Makefile" >"$XEN/stock-src.date"
     "$SYNC" "$new" "$STOCK"
     rm -rf "$new"
     printf '%s\n' "$now" >"$XEN/stock-src.origin"

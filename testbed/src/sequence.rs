@@ -158,8 +158,12 @@ pub struct MapChoice {
 impl MapChoice {
     fn element(&self) -> Map {
         let count = u32::from(self.count % 12);
-        let flags = if self.flags & 1 == 0 { READ } else { READ_WRITE };
-        let op = if self.from % 4 == 0 {
+        let flags = if self.flags & 1 == 0 {
+            READ
+        } else {
+            READ_WRITE
+        };
+        let op = if self.from.is_multiple_of(4) {
             map_own(u64::from(self.source % (RAM as u8 + 4)), count, flags)
         } else {
             let granter = DOMAINS[usize::from(self.from % 4) - 1];
@@ -237,7 +241,7 @@ impl Play {
     }
 
     fn holder(choice: Choice) -> u16 {
-        DOMAINS[usize::from(choice % 5 == 0)]
+        DOMAINS[usize::from(choice.is_multiple_of(5))]
     }
 
     fn domain(choice: Choice) -> u16 {
@@ -328,12 +332,7 @@ impl Play {
                 write,
             } => {
                 let address = (1 << 32) + u64::from(slot % 12) * 4096;
-                let op = cpu_map(
-                    Self::domain(granter),
-                    u32::from(gref % 24),
-                    address,
-                    write,
-                );
+                let op = cpu_map(Self::domain(granter), u32::from(gref % 24), address, write);
                 self.checked.cpu_map(Self::holder(holder), &mut [op]);
             }
             Action::CpuUnmap {
@@ -382,7 +381,11 @@ impl Play {
                     2..6 => GTF_PERMIT_ACCESS | GTF_READONLY,
                     _ => GTF_PERMIT_ACCESS,
                 };
-                let domid = if holder % 8 == 7 { 0 } else { Self::holder(holder) };
+                let domid = if holder % 8 == 7 {
+                    0
+                } else {
+                    Self::holder(holder)
+                };
                 let gfn = u32::from(gfn % (RAM as u8 + 2));
                 let granter = Self::domain(granter);
                 self.checked

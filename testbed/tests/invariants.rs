@@ -5,7 +5,7 @@
 use hypercall_abi::grant::{GTF_PERMIT_ACCESS, GTF_READING, GTF_WRITING};
 use testbed::{
     elements::{READ, READ_WRITE, at, cpu_unmap, map_grant, map_own, unmap_handle},
-    model::{DomainSetup, Preempt, Trigger, domain::Death},
+    model::{DomainSetup, Moment, Preempt, Trigger, domain::Death},
     scene::{BACKEND, BYSTANDER, FRONTEND, scene, scene_with},
 };
 
@@ -21,13 +21,28 @@ fn invariant_1_device_writes_land_in_the_granted_frame() {
         .device_write(BACKEND, live.daddr + 5, 0x5a)
         .expect("mapped for writing");
     let mfn = checked.machine.mfn_of(FRONTEND, 8).expect("memory");
-    let byte = checked.machine.state().frames.get(mfn).map(|frame| frame.read(5));
+    let byte = checked
+        .machine
+        .state()
+        .frames
+        .get(mfn)
+        .map(|frame| frame.read(5));
     assert_eq!(byte, Some(0x5a));
     assert_eq!(checked.references_of(FRONTEND, 8), (1, 1));
     checked.unmapped(live.handle);
     assert_eq!(checked.references_of(FRONTEND, 8), (0, 0));
-    assert!(checked.machine.device_write(BACKEND, live.daddr, 1).is_err());
-    let dirty = checked.machine.state().frames.get(mfn).map(|frame| frame.dirty);
+    assert!(
+        checked
+            .machine
+            .device_write(BACKEND, live.daddr, 1)
+            .is_err()
+    );
+    let dirty = checked
+        .machine
+        .state()
+        .frames
+        .get(mfn)
+        .map(|frame| frame.dirty);
     assert_eq!(dirty, Some(true), "a written frame is marked dirty");
 }
 
@@ -36,7 +51,12 @@ fn invariant_1_read_only_mapping_cannot_be_written() {
     let mut checked = scene();
     let live = checked.mapped(map_grant(FRONTEND, 9, 1, READ));
     assert!(checked.machine.device_read(BACKEND, live.daddr).is_ok());
-    assert!(checked.machine.device_write(BACKEND, live.daddr, 1).is_err());
+    assert!(
+        checked
+            .machine
+            .device_write(BACKEND, live.daddr, 1)
+            .is_err()
+    );
     assert_eq!(checked.references_of(FRONTEND, 9), (1, 0));
 }
 
@@ -135,7 +155,13 @@ fn invariant_4_failed_run_leaves_nothing() {
         checked.write_entry(FRONTEND, 8 + failing, 0, BACKEND, 8);
         checked.map_refused(map_grant(FRONTEND, 8, 8, READ), -13);
         checked.assert_nothing_held();
-        checked.write_entry(FRONTEND, 8 + failing, GTF_PERMIT_ACCESS, BACKEND, 8 + failing);
+        checked.write_entry(
+            FRONTEND,
+            8 + failing,
+            GTF_PERMIT_ACCESS,
+            BACKEND,
+            8 + failing,
+        );
     }
     checked.mapped(map_grant(FRONTEND, 8, 8, READ));
 }
@@ -200,7 +226,10 @@ fn invariant_6_death_of_the_holder_gives_everything_back() {
     for nth in 0..10 {
         checked.mapped(map_own(nth, 5, READ_WRITE));
         checked.mapped(map_grant(FRONTEND, 8 + nth, 3, READ));
-        assert_eq!(checked.cpu_mapped(8, (1 << 32) + nth * 4096, true).status, 0);
+        assert_eq!(
+            checked.cpu_mapped(8, (1 << 32) + nth * 4096, true).status,
+            0
+        );
     }
     assert_eq!(checked.kill(BACKEND).0, Death::Gone);
     checked.assert_nothing_held();
@@ -214,7 +243,10 @@ fn invariant_6_death_is_preemptible() {
         checked.mapped(map_own(nth, 5, READ_WRITE));
     }
     for nth in 0..200 {
-        assert_eq!(checked.cpu_mapped(8, (1 << 32) + nth * 4096, false).status, 0);
+        assert_eq!(
+            checked.cpu_mapped(8, (1 << 32) + nth * 4096, false).status,
+            0
+        );
     }
     checked.switch(|switches| switches.preempt = Preempt::Always);
     let (death, steps) = checked.kill(BACKEND);
@@ -275,7 +307,12 @@ fn invariant_10_access_control_is_asked_about_device_maps() {
     checked.mapped(map_grant(FRONTEND, 8, 1, READ_WRITE));
     // GNTMAP_device_map, with GNTMAP_readonly for reading.
     assert_eq!(checked.machine.state().access.asked, [1 | 4, 1]);
-    checked.machine.state().access.map_writable.insert((BACKEND, FRONTEND));
+    checked
+        .machine
+        .state()
+        .access
+        .map_writable
+        .insert((BACKEND, FRONTEND));
     checked.map_refused(map_grant(FRONTEND, 8, 1, READ_WRITE), -1);
     checked.mapped(map_grant(FRONTEND, 8, 1, READ));
 }
@@ -283,11 +320,58 @@ fn invariant_10_access_control_is_asked_about_device_maps() {
 #[test]
 fn invariant_10_refused_means_nothing_happens() {
     let mut checked = scene();
-    checked.machine.state().access.map.insert((BACKEND, FRONTEND));
+    checked
+        .machine
+        .state()
+        .access
+        .map
+        .insert((BACKEND, FRONTEND));
     let references = checked.machine.state().counters.references;
     checked.map_refused(map_grant(FRONTEND, 8, 16, READ), -1);
     assert_eq!(checked.cpu_mapped(8, 1 << 32, true).status, -8);
     let state = checked.machine.state();
     assert_eq!(state.counters.references, references);
     assert_eq!(state.counters.atomics, 0);
+}
+
+/// XSA-480, and a prototype's defect: frames given back before the flush. While
+/// the flush is under way every frame still has its references and its flags.
+#[test]
+fn xsa_480_nothing_is_given_back_before_the_flush_ends() {
+    let mut checked = scene();
+    let grant = checked.mapped(map_grant(FRONTEND, 8, 1, READ_WRITE));
+    let own = checked.mapped(map_own(3, 1, READ_WRITE));
+    let frames = [
+        checked.machine.mfn_of(FRONTEND, 8).expect("memory"),
+        checked.machine.mfn_of(BACKEND, 3).expect("memory"),
+    ];
+    let flushes = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let seen = std::sync::Arc::clone(&flushes);
+    checked.machine.set_hook(move |machine, moment| {
+        if let Moment::Flush = moment {
+            for mfn in frames {
+                let state = machine.state();
+                let frame = state.frames.get(mfn).expect("a frame in use");
+                assert_eq!((frame.refs, frame.writable), (1, 1));
+            }
+            assert_eq!(machine.read_entry(FRONTEND, 8).0 & IN_USE, IN_USE);
+            seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    let mut ops = [unmap_handle(grant.handle), unmap_handle(own.handle)];
+    assert_eq!(checked.unmap(BACKEND, &mut ops).value, 0);
+    assert_eq!(flushes.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[test]
+fn invariant_6_death_with_failing_unmap_is_resumed() {
+    let mut checked = scene();
+    for nth in 0..4 {
+        checked.mapped(map_grant(FRONTEND, 8 + nth, 2, READ));
+    }
+    checked.switch(|switches| switches.unmap_fails = Trigger::Nth(2));
+    assert_eq!(checked.kill(BACKEND).0, Death::Stuck);
+    assert_ne!(checked.references_of(FRONTEND, 8).0, 0);
+    assert_eq!(checked.kill(BACKEND).0, Death::Gone);
+    checked.assert_nothing_held();
 }

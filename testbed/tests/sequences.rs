@@ -55,12 +55,17 @@ fn interference() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// `PROPTEST_CASES` in the environment asks for another number of cases.
 fn config(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
     ProptestConfig {
-        cases,
+        cases: match std::env::var_os("PROPTEST_CASES") {
+            Some(_) => default.cases,
+            None => cases,
+        },
         failure_persistence: None,
         max_shrink_iters: 4000,
-        ..ProptestConfig::default()
+        ..default
     }
 }
 

@@ -136,22 +136,21 @@ fn xsa_222_unmap_failure_not_ignored() {
 /// and the part that was mapped cannot be unmapped either.
 #[test]
 fn xsa_222_unmap_failure_in_rollback_of_map() {
-    let checked = scene();
+    let mut checked = scene();
     checked.switch(|switches| {
         switches.map_fails = Trigger::Nth(2);
         switches.unmap_fails = Trigger::Nth(1);
     });
-    let vcpu = checked.machine.vcpu_of(BACKEND);
-    let mut ops = [map_own(4, 8, READ_WRITE)];
-    vcpu.call_with(testbed::model::hypercall::Number::GrantDma, 5, &mut ops);
-    assert_eq!(ops[0].status, -5);
-    // Whatever became of the mapping: what devices reach is still referenced.
-    let state = checked.machine.state();
-    for (dfn, translation) in state.iommus[&BACKEND].reachable() {
-        let frame = state.frames.get(translation.mfn).expect("a frame in use");
-        assert!(frame.refs > 0, "dfn {dfn:#x} leads to an unreferenced frame");
-        assert!(frame.writable > 0, "dfn {dfn:#x} leads to an untyped frame");
-    }
+    assert_eq!(checked.map_one(map_own(4, 8, READ_WRITE)).status, -5);
+    // What devices reach is still referenced, and still counted.
+    assert_eq!(checked.references_of(BACKEND, 4), (1, 1));
+    assert_eq!(checked.query(BACKEND).used_pins, 8);
+    // Another flush does not give it back; death does.
+    let live = checked.mapped(map_own(0, 1, READ));
+    checked.unmapped(live.handle);
+    assert_eq!(checked.references_of(BACKEND, 4), (1, 1));
+    assert_eq!(checked.kill(BACKEND).0, testbed::model::domain::Death::Gone);
+    checked.assert_nothing_held();
 }
 
 /// A prototype logged a failed flush and returned success.
@@ -202,7 +201,9 @@ fn xsa_373_frames_of_several_failed_flushes_come_back_once() {
 #[test]
 fn one_flush_per_batch() {
     let mut checked = scene();
-    let mut ops: Vec<_> = (8..40).map(|gref| map_grant(FRONTEND, gref, 1, READ)).collect();
+    let mut ops: Vec<_> = (8..40)
+        .map(|gref| map_grant(FRONTEND, gref, 1, READ))
+        .collect();
     checked.map(BACKEND, &mut ops);
     let before = checked.query(BACKEND).flushes;
     let mut ops: Vec<_> = ops.iter().map(|op| unmap_handle(op.handle)).collect();

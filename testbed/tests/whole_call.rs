@@ -109,9 +109,12 @@ fn efault_copy_in_keeps_what_was_done() {
     // The seventeenth element is in a hole; the first sixteen were told.
     assert_eq!(value(&checked, XEN_GDMA_OP_MAP, at, 17), -14);
     let mut told = vec![Map::default(); 16];
-    checked.machine.vcpu_of(BACKEND).with_guest_memory(|memory| {
-        memory.read(at, told.as_mut_bytes());
-    });
+    checked
+        .machine
+        .vcpu_of(BACKEND)
+        .with_guest_memory(|memory| {
+            memory.read(at, told.as_mut_bytes());
+        });
     assert!(told.iter().all(|op| op.status == 0 && op.handle != 0));
     let vcpu = checked.machine.vcpu_of(BACKEND);
     let mut ops: Vec<_> = told.iter().map(|op| unmap_handle(op.handle)).collect();
@@ -133,7 +136,10 @@ fn efault_copy_out_takes_map_back() {
     let vcpu = checked.machine.vcpu_of(BACKEND);
     let at = vcpu.store_elements(&ops);
     vcpu.with_guest_memory(|memory| memory.set_writable(at, false));
-    assert_eq!(vcpu.call(Number::GrantDma, XEN_GDMA_OP_MAP, at, 3).value, -14);
+    assert_eq!(
+        vcpu.call(Number::GrantDma, XEN_GDMA_OP_MAP, at, 3).value,
+        -14
+    );
     let mut unchanged = ops;
     vcpu.load_elements(&mut unchanged);
     assert_eq!(unchanged, ops);
@@ -153,7 +159,10 @@ fn efault_partial_copy_out_takes_map_back() {
         memory.store(at, ops.as_bytes());
         memory.set_writable(0x5000_1000, false);
     });
-    assert_eq!(vcpu.call(Number::GrantDma, XEN_GDMA_OP_MAP, at, 16).value, -14);
+    assert_eq!(
+        vcpu.call(Number::GrantDma, XEN_GDMA_OP_MAP, at, 16).value,
+        -14
+    );
     checked.assert_nothing_held();
 }
 
@@ -165,7 +174,10 @@ fn efault_copy_out_with_failing_flush_keeps_frames() {
     let at = vcpu.store_elements(&[map_grant(FRONTEND, 8, 1, READ_WRITE)]);
     vcpu.with_guest_memory(|memory| memory.set_writable(at, false));
     checked.switch(|switches| switches.flush_fails = Trigger::Always);
-    assert_eq!(vcpu.call(Number::GrantDma, XEN_GDMA_OP_MAP, at, 1).value, -14);
+    assert_eq!(
+        vcpu.call(Number::GrantDma, XEN_GDMA_OP_MAP, at, 1).value,
+        -14
+    );
     assert_eq!(checked.references_of(FRONTEND, 8), (1, 1));
     checked.switch(|switches| switches.flush_fails = Trigger::Never);
     vcpu.with_guest_memory(|memory| memory.set_writable(at, true));
@@ -180,7 +192,10 @@ fn efault_copy_out_of_unmap_has_unmapped() {
     let vcpu = checked.machine.vcpu_of(BACKEND);
     let at = vcpu.store_elements(&[unmap_handle(live.handle)]);
     vcpu.with_guest_memory(|memory| memory.set_writable(at, false));
-    assert_eq!(vcpu.call(Number::GrantDma, XEN_GDMA_OP_UNMAP, at, 1).value, -14);
+    assert_eq!(
+        vcpu.call(Number::GrantDma, XEN_GDMA_OP_UNMAP, at, 1).value,
+        -14
+    );
     assert_eq!(checked.references_of(BACKEND, 3), (0, 0));
     assert!(checked.machine.device_read(BACKEND, live.daddr).is_err());
 }
@@ -292,4 +307,29 @@ fn eio_flush_after_map() {
     assert_eq!(ops[0].status, 0);
     checked.unmapped(ops[0].handle);
     checked.assert_nothing_held();
+}
+
+/// XSA-318 again: the flush fails in a step that was preempted. The elements
+/// behind were not worked on, and "status 0" must not say that they are gone.
+#[test]
+#[ignore = "open: after -EIO the guest cannot tell which elements were worked on"]
+fn xsa_318_failed_flush_of_a_preempted_step() {
+    let mut checked = scene();
+    let live: Vec<_> = (0..3)
+        .map(|_| checked.mapped(map_own(0, 64, READ)))
+        .collect();
+    checked.switch(|switches| {
+        switches.preempt = Preempt::Always;
+        switches.flush_fails = Trigger::Nth(1);
+    });
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    let mut ops: Vec<_> = live.iter().map(|op| unmap_handle(op.handle)).collect();
+    let end = vcpu.call_with(Number::GrantDma, XEN_GDMA_OP_UNMAP, &mut ops);
+    assert_eq!(end.value, -5);
+    for (op, live) in ops.iter().zip(&live) {
+        let dfn = live.daddr / 4096;
+        let state = checked.machine.state();
+        let mapped = state.iommus[&BACKEND].table().contains_key(&dfn);
+        assert!(!(op.status == 0 && mapped), "status 0, and still mapped");
+    }
 }

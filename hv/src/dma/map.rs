@@ -128,6 +128,15 @@ impl Request {
         }
     }
 
+    /// A device address that the guest has chosen is inside `range`.
+    fn fits(&self, range: DfnRange) -> bool {
+        self.wanted.is_none_or(|first| {
+            range
+                .index_of(first)
+                .is_some_and(|index| u64::from(self.count) <= range.count - index)
+        })
+    }
+
     fn parse_source(op: &Map) -> Result<Source, MapError> {
         match op.kind {
             XEN_GDMA_MAP_OWN if op.domid == 0 => Ok(Source::Own(Gfn::new(op.source))),
@@ -152,6 +161,9 @@ pub fn map<H: Host>(
     let request = Request::parse(op)?;
     let state = holder.state().ok_or(MapError::NotMappable)?;
     let range = open_default_context(host, holder, state)?;
+    if !request.fits(range) {
+        return Err(MapError::Reserve(ReserveError::OutOfRange));
+    }
     let granter = find_granter(host, holder, &request)?;
     let reservation = reserve(host, holder, state, range, &request)?;
     if let Err(error) = pin_all(
@@ -363,24 +375,38 @@ fn program<H: Host>(
             flush.flags.add(flags);
             context.commit(reservation).ok_or(MapError::Iommu)
         }
-        Err(flags) => {
+        Err(ProgramError::Withdrawn(flags)) => {
             context.abandon(reservation, flags);
             drop(context);
             // If this fails too the frames stay pinned until a flush succeeds.
             let _ = flush::flush(host, holder, state);
             Err(MapError::Iommu)
         }
+        Err(ProgramError::Stuck) => {
+            // Devices reach a part of it, so it must be a mapping, though the
+            // guest is not told its name: an unmap by address, or the holder's
+            // death, tries again.
+            let _ = context.commit(reservation);
+            Err(MapError::Iommu)
+        }
     }
 }
 
-/// On error, what was mapped has been unmapped again and wants this flush.
+/// How far the IOMMU got when it refused to map.
+enum ProgramError {
+    /// What was mapped has been unmapped again and wants this flush.
+    Withdrawn(FlushFlags),
+    /// It refuses to unmap as well.
+    Stuck,
+}
+
 fn program_runs<H: Host>(
     host: &H,
     holder: &H::Domain,
     context: &Context<H>,
     reservation: &Reservation,
     access: Access,
-) -> Result<FlushFlags, FlushFlags> {
+) -> Result<FlushFlags, ProgramError> {
     let mut flags = FlushFlags::NONE;
     let mut done = 0;
     let mapped = context.try_for_each_run(reservation, |dfn, mfn, length| {
@@ -394,12 +420,15 @@ fn program_runs<H: Host>(
     if done != 0 {
         match host.iommu_unmap(holder, reservation.range.first, done) {
             Ok(more) => flags.add(more),
-            Err(_) => log::error!(
-                "{}: IOMMU refuses map and unmap at dfn {:#x}",
-                holder.id(),
-                reservation.range.first.number()
-            ),
+            Err(_) => {
+                log::error!(
+                    "{}: IOMMU refuses map and unmap at dfn {:#x}",
+                    holder.id(),
+                    reservation.range.first.number()
+                );
+                return Err(ProgramError::Stuck);
+            }
         }
     }
-    Err(flags)
+    Err(ProgramError::Withdrawn(flags))
 }

@@ -4,8 +4,8 @@
 use hypercall_abi::{
     Errno,
     command::{
-        XEN_GDMA_MAX_BATCH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY,
-        XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_UNMAP,
+        XEN_GDMA_MAX_BATCH, XEN_GDMA_MAX_FRAMES, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP,
+        XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_UNMAP,
     },
     device::QueryDevice,
     lookup::Lookup,
@@ -143,7 +143,8 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
             log::debug!("{} map: {error:?}", self.caller.id());
         }
         element.status = status(result);
-        if element.status == 0 { frames } else { 1 }
+        // A run that failed at its last frame was as much work as one that did not.
+        frames.clamp(1, XEN_GDMA_MAX_FRAMES)
     }
 
     fn undo(&mut self, host: &H, elements: &[Map]) {

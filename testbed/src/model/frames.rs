@@ -78,7 +78,8 @@ impl FrameTable {
     /// Takes the next unused frame number.
     pub fn allocate(&mut self, owner: u16, kind: Kind) -> u64 {
         self.next = self.next.max(0x1000) + 1;
-        self.records.insert(self.next, FrameRecord::new(owner, kind));
+        self.records
+            .insert(self.next, FrameRecord::new(owner, kind));
         self.next
     }
 
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "below 0")]
-    fn put_without_reference_panics() {
+    fn defect_put_without_reference_panics() {
         let mut frames = FrameTable::default();
         let mfn = frames.allocate(1, Kind::Ram);
         frames.put(mfn, false, (0, 0));
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "that an IOTLB still needs")]
-    fn put_before_flush_panics() {
+    fn defect_put_before_flush_panics() {
         let mut frames = FrameTable::default();
         let mfn = frames.allocate(1, Kind::Ram);
         frames.take(1, mfn, false).expect("memory of domain 1");

@@ -42,41 +42,54 @@ impl GuestMemory {
 
     /// Reads up to the first hole; tells how many bytes there were.
     pub fn read(&self, at: u64, into: &mut [u8]) -> usize {
-        for (done, byte) in into.iter_mut().enumerate() {
-            let address = at.wrapping_add(done as u64);
-            match self.pages.get(&(address / PAGE_SIZE)) {
-                Some(page) => *byte = page.bytes[(address % PAGE_SIZE) as usize],
-                None => return done,
-            }
+        let mut done = 0;
+        while done < into.len() {
+            let (page, offset, length) = piece(at.wrapping_add(done as u64), into.len() - done);
+            let Some(page) = self.pages.get(&page) else {
+                return done;
+            };
+            into[done..done + length].copy_from_slice(&page.bytes[offset..offset + length]);
+            done += length;
         }
-        into.len()
+        done
     }
 
     /// Writes up to the first page that cannot be written.
     pub fn write(&mut self, at: u64, from: &[u8]) -> Result<(), GuestFault> {
-        for (done, &byte) in from.iter().enumerate() {
-            let address = at.wrapping_add(done as u64);
+        let mut done = 0;
+        while done < from.len() {
+            let (page, offset, length) = piece(at.wrapping_add(done as u64), from.len() - done);
             let page = self
                 .pages
-                .get_mut(&(address / PAGE_SIZE))
+                .get_mut(&page)
                 .filter(|page| page.writable)
                 .ok_or(GuestFault)?;
-            page.bytes[(address % PAGE_SIZE) as usize] = byte;
+            page.bytes[offset..offset + length].copy_from_slice(&from[done..done + length]);
+            done += length;
         }
         Ok(())
     }
 
     /// Writes as the guest itself does, read-only for Xen or not.
     pub fn store(&mut self, at: u64, from: &[u8]) {
-        for (done, &byte) in from.iter().enumerate() {
-            let address = at + done as u64;
-            let page = self.pages.entry(address / PAGE_SIZE).or_insert(GuestPage {
+        let mut done = 0;
+        while done < from.len() {
+            let (page, offset, length) = piece(at + done as u64, from.len() - done);
+            let page = self.pages.entry(page).or_insert(GuestPage {
                 bytes: Box::new([0; PAGE_SIZE as usize]),
                 writable: true,
             });
-            page.bytes[(address % PAGE_SIZE) as usize] = byte;
+            page.bytes[offset..offset + length].copy_from_slice(&from[done..done + length]);
+            done += length;
         }
     }
+}
+
+/// The part of an access that is in the first page: page, offset, length.
+fn piece(at: u64, bytes: usize) -> (u64, usize, usize) {
+    let offset = (at % PAGE_SIZE) as usize;
+    let length = bytes.min(PAGE_SIZE as usize - offset);
+    (at / PAGE_SIZE, offset, length)
 }
 
 /// Which bytes one step of a hypercall has read.

@@ -172,17 +172,15 @@ impl Host for Machine {
     }
 
     fn guest_range_ok(&self, at: GuestPtr, bytes: u64) -> bool {
-        at.0.checked_add(bytes).is_some_and(|end| end <= GUEST_LIMIT)
+        at.0.checked_add(bytes)
+            .is_some_and(|end| end <= GUEST_LIMIT)
     }
 
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
         let guests = self.inner.guests.lock().expect("guest memory");
         let memory = guests.get(&self.current).ok_or(GuestFault)?;
         let done = memory.read(at.0, into);
-        self.reads
-            .lock()
-            .expect("read log")
-            .note(at.0, done as u64);
+        self.reads.lock().expect("read log").note(at.0, done as u64);
         if done == into.len() {
             Ok(())
         } else {

@@ -55,7 +55,10 @@ impl Iommu {
             };
             let old = self.table.insert(dfn + offset, translation);
             assert!(old.is_none(), "dfn {:#x} mapped twice", dfn + offset);
-            self.iotlb.entry(dfn + offset).or_default().push(translation);
+            self.iotlb
+                .entry(dfn + offset)
+                .or_default()
+                .push(translation);
             if self.caches_absent {
                 self.unseen.insert(dfn + offset);
             }
@@ -104,7 +107,7 @@ impl Iommu {
         let to_frame = |entry: &Translation| entry.mfn == mfn;
         let mut reach = (0, 0);
         for cached in self.iotlb.values() {
-            reach.0 += u32::from(cached.iter().any(|entry| to_frame(entry)));
+            reach.0 += u32::from(cached.iter().any(to_frame));
             reach.1 += u32::from(cached.iter().any(|entry| to_frame(entry) && entry.write));
         }
         reach

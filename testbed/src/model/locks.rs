@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn increasing_ranks_are_fine() {
+    fn invariant_9_increasing_ranks_are_fine() {
         let outer = RankedMutex::new(Rank::Context, 1);
         let inner = RankedReadWrite::new(Rank::Table, 2);
         let first = outer.lock();
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "lock order: Context taken while Table is held")]
-    fn decreasing_ranks_panic() {
+    fn xsa_73_decreasing_ranks_panic() {
         let outer = RankedMutex::new(Rank::Context, 1);
         let inner = RankedReadWrite::new(Rank::Table, 2);
         let _second = inner.read();
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "lock order: Entry taken while Entry is held")]
-    fn two_locks_of_one_rank_panic() {
+    fn invariant_9_two_locks_of_one_rank_panic() {
         let one = RankedMutex::new(Rank::Entry, 1);
         let other = RankedMutex::new(Rank::Entry, 2);
         let _first = one.lock();
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "flush while holding [Context]")]
-    fn waiting_with_a_lock_panics() {
+    fn invariant_9_waiting_with_a_lock_panics() {
         let lock = RankedMutex::new(Rank::Context, ());
         let _guard = lock.lock();
         assert_none_held("flush");

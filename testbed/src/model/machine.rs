@@ -4,10 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::Ordering,
-    },
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
 };
 
 use super::{
@@ -384,7 +381,10 @@ impl Machine {
     pub fn device_read(&self, domain: u16, daddr: u64) -> Result<u8, DmaFault> {
         let state = self.state();
         let mfn = translate(&state, domain, daddr, false)?;
-        let frame = state.frames.get(mfn).expect("a device reached a free frame");
+        let frame = state
+            .frames
+            .get(mfn)
+            .expect("a device reached a free frame");
         Ok(frame.read((daddr % 4096) as usize))
     }
 
@@ -422,7 +422,9 @@ impl Machine {
     /// The domain with this id.
     pub fn find(&self, id: u16) -> Option<ModelDomain> {
         let domains = self.inner.domains.lock().expect("domains");
-        domains.get(&id).map(|record| ModelDomain::of(Arc::clone(record)))
+        domains
+            .get(&id)
+            .map(|record| ModelDomain::of(Arc::clone(record)))
     }
 }
 

@@ -31,7 +31,10 @@ impl Default for SharedMemory {
 impl SharedMemory {
     /// The four bytes at an aligned offset, modulo the page size.
     pub fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4), "access at {offset:#x} not aligned");
+        assert!(
+            offset.is_multiple_of(4),
+            "access at {offset:#x} not aligned"
+        );
         &self.0[offset / 4 % WORDS]
     }
 }
@@ -92,13 +95,7 @@ impl SharedPage<ModelDomain> for ModelSharedPage {
         self.memory.word(offset).load(Ordering::SeqCst)
     }
 
-    fn compare_exchange32(
-        &self,
-        _owner: &ModelDomain,
-        offset: usize,
-        old: u32,
-        new: u32,
-    ) -> u32 {
+    fn compare_exchange32(&self, _owner: &ModelDomain, offset: usize, old: u32, new: u32) -> u32 {
         self.announce(offset);
         self.memory
             .word(offset)

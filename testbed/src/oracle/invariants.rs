@@ -40,12 +40,9 @@ fn check_reach(machine: &Machine, reference: &Reference) {
     let state = machine.state();
     for (&domain, iommu) in &state.iommus {
         for (dfn, translation) in iommu.reachable() {
-            let pinned = reference
-                .pages
-                .get(&(domain, dfn))
-                .is_some_and(|page| {
-                    page.mfn == translation.mfn && (page.write || !translation.write)
-                });
+            let pinned = reference.pages.get(&(domain, dfn)).is_some_and(|page| {
+                page.mfn == translation.mfn && (page.write || !translation.write)
+            });
             assert!(
                 pinned,
                 "devices of d{domain} reach frame {:#x} at dfn {dfn:#x} without a pin",
@@ -122,7 +119,10 @@ fn check_service(machine: &Machine, reference: &Reference) {
         );
         let mut active = BTreeMap::new();
         state.grants.for_each_active(|gref, entry| {
-            active.insert(gref.0, (entry.pins.total(), entry.holder.0, entry.mfn.number()));
+            active.insert(
+                gref.0,
+                (entry.pins.total(), entry.holder.0, entry.mfn.number()),
+            );
         });
         let wanted: BTreeMap<_, _> = uses
             .range((id, 0)..=(id, u32::MAX))

@@ -72,7 +72,7 @@ impl Rules<'_> {
             || op.nr_frames > MAX_FRAMES
             || (op.kind == XEN_GDMA_MAP_OWN && op.domid != 0)
             || (!fixed && op.daddr != 0)
-            || (fixed && op.daddr % 4096 != 0);
+            || (fixed && !op.daddr.is_multiple_of(4096));
         if bad {
             return Err(vec![Errno::Inval]);
         }
@@ -166,6 +166,7 @@ impl Rules<'_> {
             source,
             mapped: true,
             reached: true,
+            stuck: false,
         })
     }
 
@@ -287,17 +288,15 @@ impl Rules<'_> {
         let mut answer = *op;
         (answer.source_kind, answer.domid, answer.source) = match page.source {
             Source::Own(gfn) => (XEN_GDMA_MAP_OWN, self.caller, gfn * 4096 + offset),
-            Source::Grant(granter, gref) => (
-                XEN_GDMA_MAP_GRANT,
-                granter,
-                u64::from(gref) * 4096 + offset,
-            ),
+            Source::Grant(granter, gref) => {
+                (XEN_GDMA_MAP_GRANT, granter, u64::from(gref) * 4096 + offset)
+            }
         };
         answer.status = 0;
         answer.handle = handle;
         answer.daddr = dfn * 4096 + offset;
-        answer.flags = u32::from(page.read) * XEN_GDMA_MAP_READ
-            + u32::from(page.write) * XEN_GDMA_MAP_WRITE;
+        answer.flags =
+            u32::from(page.read) * XEN_GDMA_MAP_READ + u32::from(page.write) * XEN_GDMA_MAP_WRITE;
         answer.nr_frames = mapping.count;
         Ok(answer)
     }

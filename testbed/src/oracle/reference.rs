@@ -32,6 +32,8 @@ pub struct Page {
     pub mapped: bool,
     /// The IOMMU has translated it at some time.
     pub reached: bool,
+    /// It belongs to a mapping without a name.
+    pub stuck: bool,
 }
 
 /// A live mapping.
@@ -104,6 +106,9 @@ pub struct Reference {
     /// Pinned frames by (holder, device frame), those that wait for a flush
     /// included.
     pub pages: BTreeMap<(u16, u64), Page>,
+    /// Mappings that no handle was told for: (holder, first device frame, count).
+    /// The IOMMU refused both to make them whole and to take them back.
+    pub nameless: Vec<(u16, u64, u32)>,
     /// CPU mappings by (holder, handle).
     pub cpu: BTreeMap<(u16, u32), CpuMapping>,
     /// Every (holder, handle) ever given out.
@@ -137,8 +142,16 @@ impl Reference {
 
     /// The live mapping that a device frame belongs to.
     pub fn mapping_at(&self, holder: u16, dfn: u64) -> Option<(u64, &Mapping)> {
-        self.mappings_of(holder)
-            .find(|(_, mapping)| (mapping.dfn..mapping.dfn + u64::from(mapping.count)).contains(&dfn))
+        self.mappings_of(holder).find(|(_, mapping)| {
+            (mapping.dfn..mapping.dfn + u64::from(mapping.count)).contains(&dfn)
+        })
+    }
+
+    /// Whether a device frame belongs to a mapping without a name.
+    pub fn is_nameless(&self, holder: u16, dfn: u64) -> bool {
+        self.nameless.iter().any(|&(domain, first, count)| {
+            domain == holder && (first..first + u64::from(count)).contains(&dfn)
+        })
     }
 
     /// What the I/O page table of a domain must be.
@@ -249,7 +262,7 @@ impl Reference {
             } => self.pages.retain(|&(holder, at), page| {
                 let covered = holder == domain && at >= dfn && at - dfn < count;
                 let flushed = flags & REMOVED.0 != 0 || (flags == 0 && !page.reached);
-                page.mapped || !covered || !flushed
+                page.mapped || page.stuck || !covered || !flushed
             }),
             _ => {}
         }
@@ -259,6 +272,7 @@ impl Reference {
     pub fn forget_holder(&mut self, holder: u16) {
         self.pages.retain(|&(domain, _), _| domain != holder);
         self.mappings.retain(|&(domain, _), _| domain != holder);
+        self.nameless.retain(|&(domain, _, _)| domain != holder);
         self.cpu.retain(|&(domain, _), _| domain != holder);
     }
 }

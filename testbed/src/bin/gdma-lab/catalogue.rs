@@ -129,6 +129,9 @@ struct RunOn {
     env: Option<String>,
     #[serde(default)]
     expects: ExpectedResult,
+    /// Patterns this machine's console must show, besides the test's.
+    #[serde(default)]
+    must: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -372,7 +375,7 @@ impl File {
         };
         let expected = Expectations {
             judge,
-            must: compile(&user, &test.must)?,
+            must: compile(&user, &[&test.must[..], &on.must].concat())?,
             must_not: compile(&user, &self.must_not(&user, test)?)?,
         };
         Ok(Run {
@@ -506,6 +509,22 @@ mod tests {
         runs.iter()
             .map(|run| format!("{}/{}", run.test, run.config))
             .collect()
+    }
+
+    #[test]
+    fn a_machine_adds_its_own_patterns() {
+        let catalogue = parse(
+            "[[test]]\nname = 'q'\nabout = ''\nmust = ['all']\n\
+             runs = [{ config = 'c1', env = 'pv64', must = ['here'] }]",
+        )
+        .unwrap();
+        let must: Vec<&str> = catalogue.runs[0]
+            .expected
+            .must
+            .iter()
+            .map(Regex::as_str)
+            .collect();
+        assert_eq!(must, ["all", "here"]);
     }
 
     #[test]
