@@ -19,8 +19,8 @@ lint_rust() {
 test_rust() {
     if cargo nextest --version >/dev/null 2>&1; then
         # nextest runs no documentation tests.
+        logged doc-tests cargo test --quiet --locked --doc
         cargo nextest run --locked --no-fail-fast
-        cargo test --quiet --locked --doc
     else
         cargo test --locked --no-fail-fast
     fi

@@ -178,8 +178,8 @@ impl Host for Xen {
         mfn: Mfn,
         count: u32,
         access: Access,
-    ) -> Result<FlushFlags, IommuError> {
-        let mut flags = 0;
+        flush: &mut FlushFlags,
+    ) -> Result<(), IommuError> {
         // SAFETY: a live domain, and room for the flags. The caller holds references
         // to the frames; for Xen's memory safety any frame number will do.
         let result = unsafe {
@@ -190,14 +190,10 @@ impl Host for Xen {
                 count,
                 access.read,
                 access.write,
-                &mut flags,
+                &mut flush.0,
             )
         };
-        if result == 0 {
-            Ok(FlushFlags(flags))
-        } else {
-            Err(IommuError)
-        }
+        if result == 0 { Ok(()) } else { Err(IommuError) }
     }
 
     fn iommu_unmap(
@@ -205,16 +201,12 @@ impl Host for Xen {
         domain: &XenDomain,
         dfn: Dfn,
         count: u32,
-    ) -> Result<FlushFlags, IommuError> {
-        let mut flags = 0;
+        flush: &mut FlushFlags,
+    ) -> Result<(), IommuError> {
         // SAFETY: a live domain, and room for the flags.
         let result =
-            unsafe { ffi::gdma_iommu_unmap(domain.as_ptr(), dfn.number(), count, &mut flags) };
-        if result == 0 {
-            Ok(FlushFlags(flags))
-        } else {
-            Err(IommuError)
-        }
+            unsafe { ffi::gdma_iommu_unmap(domain.as_ptr(), dfn.number(), count, &mut flush.0) };
+        if result == 0 { Ok(()) } else { Err(IommuError) }
     }
 
     fn iommu_flush(

@@ -281,7 +281,8 @@ pub trait Host: Sized + Send + Sync + 'static {
     fn iommu_page_sizes(&self, domain: &Self::Domain) -> u64;
 
     /// Maps `count` frames in the domain's default context. On error nothing is
-    /// mapped. Not visible to devices for certain before a flush.
+    /// mapped. Not visible to devices for certain before a flush; adds what that
+    /// must be to `flush`, on error too (what was mapped for a moment may be cached).
     fn iommu_map(
         &self,
         domain: &Self::Domain,
@@ -289,15 +290,18 @@ pub trait Host: Sized + Send + Sync + 'static {
         mfn: Mfn,
         count: u32,
         access: Access,
-    ) -> Result<FlushFlags, IommuError>;
+        flush: &mut FlushFlags,
+    ) -> Result<(), IommuError>;
 
-    /// Unmaps `count` frames. Devices may use old translations until a flush.
+    /// Unmaps `count` frames. Devices may use old translations until a flush; adds
+    /// what that must be to `flush`.
     fn iommu_unmap(
         &self,
         domain: &Self::Domain,
         dfn: Dfn,
         count: u32,
-    ) -> Result<FlushFlags, IommuError>;
+        flush: &mut FlushFlags,
+    ) -> Result<(), IommuError>;
 
     /// Makes the IOTLB forget the range; returns when it has.
     fn iommu_flush(

@@ -23,7 +23,8 @@ pub const XEN_GDMA_MAP_FIXED: u32 = 1 << 2;
 
 /// One element of `XEN_GDMA_OP_MAP`.
 ///
-/// An element that fails changes nothing. Element errors, in the order in which
+/// An element that fails changes nothing. If the call returns `-EIO`, devices may
+/// not yet see the mappings of elements with status 0. Element errors, in the order in which
 /// they are found:
 ///
 /// | error | when |
@@ -35,10 +36,10 @@ pub const XEN_GDMA_MAP_FIXED: u32 = 1 << 2;
 /// | `-EPERM` | access control refuses |
 /// | `-ENOBUFS` | the domain's limit of pinned frames would be passed |
 /// | `-EEXIST` | FIXED, and a part of the range is in use |
-/// | `-ENOSPC` | no free device addresses |
+/// | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way |
 /// | `-ERANGE` | a grant reference outside the granter's table |
 /// | `-EACCES` | the entry does not grant this access to the caller |
-/// | `-EBUSY` | the entry changes under our hands or is in use by another holder |
+/// | `-EBUSY` | the entry changes under our hands, or was granted to another domain that still uses it |
 /// | `-EMLINK` | too many mappings of one reference |
 /// | `-EFAULT` | the guest frame is not ordinary memory of its domain |
 /// | `-EAGAIN` | the guest frame is paged out or shared; try again |
@@ -86,8 +87,8 @@ pub const XEN_GDMA_UNMAP_BY_DADDR: u32 = 1 << 0;
 /// elements with status 0 are gone, but their frames stay pinned until a later
 /// flush succeeds, because a device may still reach them.
 ///
-/// Element errors: `-EINVAL` unknown flag, or fields of the other form not
-/// zero; `-ENOENT` no such context, stale or unknown handle, no mapping of
+/// Element errors: `-EINVAL` unknown flag, fields of the other form not zero, or
+/// `daddr` not page aligned; `-ENOENT` no such context, stale or unknown handle, no mapping of
 /// exactly that range; `-EIO` the IOMMU refused, and the mapping stays.
 #[repr(C)]
 #[derive(

@@ -52,7 +52,7 @@ pub struct Query {
     pub daddr_last: u64,
     /// OUT: page sizes of the default context, one bit per size (bit 12: 4 KiB).
     pub page_sizes: u64,
-    /// OUT: successful IOTLB flushes made for this domain by the service since
+    /// OUT: successful IOTLB flushes by which mappings of this domain ended, since
     /// it was created.
     pub flushes: u64,
 }

@@ -282,7 +282,6 @@ fn domain_creation_without_memory() {
 /// `unmap` promises that when the call has returned 0 no device reaches the
 /// frames, also when another vcpu's flush has taken them over and not ended.
 #[test]
-#[ignore = "open: hv returns 0 while another vcpu's flush of the same frames is under way"]
 fn unmap_waits_for_the_flush_of_another_vcpu() {
     let mut checked = scene();
     let other = checked.mapped(map_own(0, 1, READ));

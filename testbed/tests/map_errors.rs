@@ -265,7 +265,6 @@ fn enospc_no_free_addresses() {
 
 /// A frame of the guest's own in the hole takes one address away, not all.
 #[test]
-#[ignore = "open: hv looks at one place only and answers -ENOSPC if the guest has a frame there"]
 fn enospc_only_without_free_addresses() {
     let mut checked = scene();
     checked.machine.populate(BACKEND, HOLE, 1);
@@ -348,7 +347,6 @@ fn ebusy_other_holder() {
 /// In the table -EACCES stands before -EBUSY: who is not granted anything learns
 /// nothing about who is.
 #[test]
-#[ignore = "open: hv answers -EBUSY; either the table's order or hv is to change"]
 fn eacces_is_found_before_ebusy() {
     let mut checked = scene();
     checked.mapped(map_grant(FRONTEND, 8, 1, READ));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Random sequences of everything, judged by the oracle after every step.
 
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
 use testbed::sequence::{Action, MapChoice, fuzz_one, play};
 
 fn map_choice() -> impl Strategy<Value = MapChoice> {
@@ -55,17 +55,21 @@ fn interference() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// `PROPTEST_CASES` in the environment asks for another number of cases.
+/// The same cases in every run. `PROPTEST_CASES` in the environment asks for so
+/// many others.
 fn config(cases: u32) -> ProptestConfig {
-    let default = ProptestConfig::default();
-    ProptestConfig {
-        cases: match std::env::var_os("PROPTEST_CASES") {
-            Some(_) => default.cases,
-            None => cases,
-        },
+    let default = ProptestConfig {
         failure_persistence: None,
         max_shrink_iters: 4000,
-        ..default
+        ..ProptestConfig::default()
+    };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig {
+            cases,
+            rng_seed: RngSeed::Fixed(20),
+            ..default
+        },
     }
 }
 

@@ -177,14 +177,44 @@ pub struct Reservation {
     pub range: DfnRange,
 }
 
+/// Device frames that a flush must cover, and how.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    /// Indices of the first and the last; none at all if `first` is above `last`.
+    first: u32,
+    last: u32,
+    flags: FlushFlags,
+}
+
+impl Extent {
+    const EMPTY: Self = Self {
+        first: NONE,
+        last: 0,
+        flags: FlushFlags::NONE,
+    };
+
+    fn cover(&mut self, other: Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.flags.add(other.flags);
+    }
+
+    /// In device frames of the context `range`; `None` if empty.
+    fn within(self, range: DfnRange) -> Option<DfnRange> {
+        let count = u64::from(self.last).checked_sub(u64::from(self.first))? + 1;
+        Some(DfnRange {
+            first: range.first.checked_add(u64::from(self.first))?,
+            count,
+        })
+    }
+}
+
 /// Frames that the IOMMU no longer translates and that wait for one flush.
 #[derive(Debug)]
 #[must_use]
 pub struct Chain {
     head: u32,
-    first: u32,
-    last: u32,
-    flags: FlushFlags,
+    extent: Extent,
     /// Frames in it.
     pub count: u32,
 }
@@ -192,18 +222,9 @@ pub struct Chain {
 impl Chain {
     const EMPTY: Self = Self {
         head: NONE,
-        first: NONE,
-        last: 0,
-        flags: FlushFlags::NONE,
+        extent: Extent::EMPTY,
         count: 0,
     };
-
-    /// What the flush must cover, in device frames from the start of the context,
-    /// and how.
-    fn extent(&self) -> (u64, u64) {
-        let count = u64::from(self.last) - u64::from(self.first) + 1;
-        (u64::from(self.first), count)
-    }
 }
 
 /// Why a mapping cannot be reserved.
@@ -234,6 +255,9 @@ pub struct Context<H: Host> {
     free_mapping: u32,
     by_gfn: HashMap<Gfn, u32>,
     pending: Chain,
+    /// What the flushes under way cover, and how many these are.
+    in_flight: Extent,
+    flushes: u32,
 }
 
 impl<H: Host> Context<H> {
@@ -251,6 +275,8 @@ impl<H: Host> Context<H> {
             free_mapping: NONE,
             by_gfn: HashMap::new(),
             pending: Chain::EMPTY,
+            in_flight: Extent::EMPTY,
+            flushes: 0,
         }
     }
 
@@ -375,6 +401,15 @@ impl<H: Host> Context<H> {
             return Err(ReserveError::InUse);
         }
         Ok(first)
+    }
+
+    /// The search for free device frames goes on behind `taken`, which is not free.
+    pub fn search_behind(&mut self, taken: Dfn) {
+        let index = self.range.and_then(|range| range.index_of(taken));
+        self.cursor = index.map_or(0, |index| index as usize + 1);
+        if self.cursor >= self.occupied.len() {
+            self.cursor = 0;
+        }
     }
 
     /// Sets `count` device frames, a handle and quota aside. `range` is what
@@ -620,7 +655,7 @@ impl<H: Host> Context<H> {
             self.set_mapped(index);
             self.set_pending(index);
         }
-        self.pending.flags.add(flags);
+        self.pending.extent.flags.add(flags);
         self.free_mapping(reservation.slot);
     }
 
@@ -645,8 +680,11 @@ impl<H: Host> Context<H> {
                     page.mapping = NONE;
                 }
                 self.pending.head = index;
-                self.pending.first = self.pending.first.min(index);
-                self.pending.last = self.pending.last.max(index);
+                self.pending.extent.cover(Extent {
+                    first: index,
+                    last: index,
+                    flags: FlushFlags::NONE,
+                });
                 self.pending.count += 1;
             }
             other => page.state = other,
@@ -700,9 +738,30 @@ impl<H: Host> Context<H> {
         for index in first..first + mapping.range.count as u32 {
             self.set_pending(index);
         }
-        self.pending.flags.add(flags);
+        self.pending.extent.flags.add(flags);
         self.live -= 1;
         self.free_mapping(slot);
+    }
+
+    /// The next flush must also cover this mapping, which stays.
+    pub fn note_flush(&mut self, mapping: &Mapping, flags: FlushFlags) {
+        let slot = mapping.handle.slot() as usize;
+        if let Some(slot) = self.mappings.get(slot) {
+            self.pending.extent.cover(Extent {
+                first: slot.first,
+                last: slot.first + slot.count - 1,
+                flags,
+            });
+        }
+    }
+
+    /// The mapping cannot be taken back: it loses its name, and its frames stay
+    /// pinned for ever.
+    pub fn disown(&mut self, mapping: &Mapping) {
+        if let Some(slot) = self.mappings.get_mut(mapping.handle.slot() as usize) {
+            slot.state = MappingState::Retired;
+            self.live -= 1;
+        }
     }
 
     /// Frames that wait for a flush.
@@ -711,24 +770,32 @@ impl<H: Host> Context<H> {
     }
 
     /// Takes over all frames that wait for a flush, with the range and the kind of
-    /// flush they need.
+    /// flush they need. The range includes what flushes under way on other CPUs are
+    /// about, because when this one ends all that was unmapped before must be out of
+    /// devices' reach, and those may not have ended. `None`: nothing to flush.
+    ///
+    /// After the flush, successful or not, comes [`Self::flush_ended`].
     pub fn take_pending(&mut self) -> Option<(Chain, DfnRange, FlushFlags)> {
-        let range = self.range?;
-        if self.pending.count == 0 {
-            return None;
-        }
-        let (first, count) = self.pending.extent();
-        let extent = DfnRange {
-            first: range.first.checked_add(first)?,
-            count,
-        };
-        let flags = self.pending.flags;
+        let mut extent = self.in_flight;
+        extent.cover(self.pending.extent);
+        let range = extent.within(self.range?)?;
         let chain = core::mem::replace(&mut self.pending, Chain::EMPTY);
-        Some((chain, extent, flags))
+        self.in_flight = extent;
+        self.flushes += 1;
+        Some((chain, range, extent.flags))
+    }
+
+    /// A flush announced by [`Self::take_pending`] is over.
+    pub fn flush_ended(&mut self) {
+        self.flushes -= 1;
+        if self.flushes == 0 {
+            self.in_flight = Extent::EMPTY;
+        }
     }
 
     /// The flush failed: the frames wait for another.
     pub fn return_pending(&mut self, chain: Chain) {
+        self.pending.extent.cover(chain.extent);
         let mut last = chain.head;
         while let Some(next) = self.page(last).map(|page| page.next) {
             if next == NONE {
@@ -740,10 +807,7 @@ impl<H: Host> Context<H> {
         if let Some(page) = self.page_mut(last) {
             page.next = head;
             self.pending.head = chain.head;
-            self.pending.first = self.pending.first.min(chain.first);
-            self.pending.last = self.pending.last.max(chain.last);
             self.pending.count += chain.count;
-            self.pending.flags.add(chain.flags);
         }
     }
 

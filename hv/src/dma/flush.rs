@@ -4,7 +4,11 @@
 use core::sync::atomic::Ordering;
 
 use super::context::DmaPin;
-use crate::{host::Host, state::DomainState, sync::SpinLock};
+use crate::{
+    host::{Domain, Host},
+    state::DomainState,
+    sync::SpinLock,
+};
 
 /// The flush failed: the frames that wait for it stay pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +26,22 @@ pub fn flush<H: Host>(
     let Some((mut chain, range, flags)) = state.dma.context.lock().take_pending() else {
         return Ok(());
     };
-    let Ok(proof) = host.iommu_flush(holder, range, flags) else {
+    let flushed = host.iommu_flush(holder, range, flags);
+    let mut context = state.dma.context.lock();
+    context.flush_ended();
+    let Ok(proof) = flushed else {
         log::error!(
-            "IOTLB flush failed: {} frames stay pinned until one succeeds",
+            "{}: IOTLB flush failed: {} frames stay pinned until one succeeds",
+            holder.id(),
             chain.count
         );
-        state.dma.context.lock().return_pending(chain);
+        context.return_pending(chain);
         return Err(FlushFailed);
     };
-    state.dma.flushes.fetch_add(1, Ordering::Relaxed);
+    drop(context);
+    if chain.count != 0 {
+        state.dma.flushes.fetch_add(1, Ordering::Relaxed);
+    }
     loop {
         let pin = state.dma.context.lock().take_flushed(&mut chain, &proof);
         match pin {

@@ -147,6 +147,10 @@ impl Request {
     }
 }
 
+/// How many of the guest's own frames in the way of new mappings are stepped over
+/// at a time. Only a guest that fills the hole on purpose has so many there.
+const RESERVE_ATTEMPTS: u32 = 64;
+
 /// Works on one `map` element. On success `op` carries device address and handle,
 /// and `flush` what is left to be flushed before devices see the mapping.
 ///
@@ -267,6 +271,8 @@ fn find_granter<H: Host>(
     Ok(Some(granter))
 }
 
+/// Sets device frames, a handle and quota aside, where the guest has nothing of its
+/// own.
 fn reserve<H: Host>(
     host: &H,
     holder: &H::Domain,
@@ -274,23 +280,25 @@ fn reserve<H: Host>(
     range: DfnRange,
     request: &Request,
 ) -> Result<Reservation, MapError> {
-    let mut context = state.dma.context.lock();
-    let reservation = context
-        .reserve(range, request.wanted, request.count, request.access)
-        .map_err(MapError::Reserve)?;
-    let first = reservation.range.first.number();
-    let free = (first..first + reservation.range.count)
-        .all(|frame| host.gfn_is_hole(holder, Gfn::new(frame)));
-    if free {
-        return Ok(reservation);
+    for _ in 0..RESERVE_ATTEMPTS {
+        let mut context = state.dma.context.lock();
+        let reservation = context
+            .reserve(range, request.wanted, request.count, request.access)
+            .map_err(MapError::Reserve)?;
+        let first = reservation.range.first.number();
+        let taken = (first..first + reservation.range.count)
+            .find(|&frame| !host.gfn_is_hole(holder, Gfn::new(frame)));
+        let Some(taken) = taken else {
+            return Ok(reservation);
+        };
+        // The guest has put something there since the context was opened.
+        while context.withdraw_next(&reservation).is_some() {}
+        if request.wanted.is_some() {
+            return Err(MapError::Reserve(ReserveError::InUse));
+        }
+        context.search_behind(Dfn::new(taken));
     }
-    // The guest has put something of its own there since the context was opened.
-    while context.withdraw_next(&reservation).is_some() {}
-    Err(MapError::Reserve(if request.wanted.is_some() {
-        ReserveError::InUse
-    } else {
-        ReserveError::NoSpace
-    }))
+    Err(MapError::Reserve(ReserveError::NoSpace))
 }
 
 fn pin_all<H: Host>(
@@ -410,25 +418,24 @@ fn program_runs<H: Host>(
     let mut flags = FlushFlags::NONE;
     let mut done = 0;
     let mapped = context.try_for_each_run(reservation, |dfn, mfn, length| {
-        flags.add(host.iommu_map(holder, dfn, mfn, length, access)?);
+        host.iommu_map(holder, dfn, mfn, length, access, &mut flags)?;
         done += length;
         Ok::<(), crate::host::IommuError>(())
     });
     if mapped.is_ok() {
         return Ok(flags);
     }
-    if done != 0 {
-        match host.iommu_unmap(holder, reservation.range.first, done) {
-            Ok(more) => flags.add(more),
-            Err(_) => {
-                log::error!(
-                    "{}: IOMMU refuses map and unmap at dfn {:#x}",
-                    holder.id(),
-                    reservation.range.first.number()
-                );
-                return Err(ProgramError::Stuck);
-            }
-        }
+    if done != 0
+        && host
+            .iommu_unmap(holder, reservation.range.first, done, &mut flags)
+            .is_err()
+    {
+        log::error!(
+            "{}: IOMMU refuses map and unmap at dfn {:#x}",
+            holder.id(),
+            reservation.range.first.number()
+        );
+        return Err(ProgramError::Stuck);
     }
     Err(ProgramError::Withdrawn(flags))
 }

@@ -64,7 +64,8 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
     let context = state.dma.context.lock();
     let range = context
         .range()
-        .or_else(|| hole.map(|hole| context.usable(hole)));
+        .or_else(|| hole.map(|hole| context.usable(hole)))
+        .filter(|range| range.count != 0);
     op.max_pins = context.max_pins();
     op.used_pins = context.pinned();
     op.mappings = context.live();

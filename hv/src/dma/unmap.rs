@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     addr::{Dfn, PAGE_SIZE},
-    host::{Domain, Host},
+    host::{Domain, FlushFlags, Host},
     state::DomainState,
     sync::SpinLock,
 };
@@ -113,9 +113,13 @@ fn take_back<H: Host>(
     mapping: &Mapping,
 ) -> Result<Unmapped, UnmapError> {
     let frames = mapping.range.count as u32;
-    let flags = host
-        .iommu_unmap(holder, mapping.range.first, frames)
-        .map_err(|_| UnmapError::Iommu)?;
+    let mut flags = FlushFlags::NONE;
+    let unmapped = host.iommu_unmap(holder, mapping.range.first, frames, &mut flags);
+    if unmapped.is_err() {
+        // A part of it may be gone from the tables: the next flush covers that.
+        context.note_flush(mapping, flags);
+        return Err(UnmapError::Iommu);
+    }
     context.retire(mapping, flags);
     Ok(Unmapped {
         frames,
@@ -139,32 +143,38 @@ pub enum Release {
 /// The domain's vcpus no longer run. Takes the holder's context lock and, never at
 /// the same time, granters' table locks.
 pub fn release_all<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>) -> Release {
-    loop {
-        let unmapped = {
-            let mut context = state.dma.context.lock();
-            let Some(mapping) = context.any_mapping() else {
-                break;
-            };
-            take_back(host, holder, &mut context, &mapping)
-        };
-        match unmapped {
-            Err(error) => {
-                log::error!("{}: release of DMA mappings: {error:?}", holder.id());
+    while let Some(pending) = release_one(host, holder, state) {
+        let preempted = host.preempt_requested();
+        if pending >= MAX_PENDING || preempted {
+            if flush::flush(host, holder, state).is_err() {
                 return Release::Stuck;
             }
-            Ok(done) if done.pending < MAX_PENDING && !host.preempt_requested() => {}
-            Ok(_) => {
-                if flush::flush(host, holder, state).is_err() {
-                    return Release::Stuck;
-                }
-                if host.preempt_requested() {
-                    return Release::Preempted;
-                }
+            if preempted {
+                return Release::Preempted;
             }
         }
     }
-    match flush::flush(host, holder, state) {
-        Ok(()) => Release::Complete,
-        Err(_) => Release::Stuck,
+    let flushed = flush::flush(host, holder, state);
+    if flushed.is_err() || state.dma.pinned() != 0 {
+        Release::Stuck
+    } else {
+        Release::Complete
     }
+}
+
+/// Takes one mapping back, and returns how many frames wait for a flush. `None`:
+/// there are no more mappings.
+fn release_one<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>) -> Option<u32> {
+    let mut context = state.dma.context.lock();
+    let mapping = context.any_mapping()?;
+    if let Err(error) = take_back(host, holder, &mut context, &mapping) {
+        log::error!(
+            "{}: {} frames at dfn {:#x} stay pinned for ever: {error:?}",
+            holder.id(),
+            mapping.range.count,
+            mapping.range.first.number()
+        );
+        context.disown(&mapping);
+    }
+    Some(context.pending())
 }

@@ -49,6 +49,18 @@ impl Head {
     const fn raw(self) -> u32 {
         (self.domid as u32) << 16 | self.flags as u32
     }
+
+    fn check_grant(self, holder: DomId) -> Result<(), EntryError> {
+        let kind = self.flags & (GTF_TYPE_MASK | GTF_SUB_PAGE);
+        if kind == GTF_PERMIT_ACCESS && self.domid == holder.0 {
+            Ok(())
+        } else {
+            Err(EntryError::NotGranted {
+                flags: self.flags,
+                domid: self.domid,
+            })
+        }
+    }
 }
 
 /// A version 1 entry in a page shared with the granter.
@@ -78,14 +90,8 @@ impl<'a, D, P: SharedPage<D>> SharedEntryV1<'a, D, P> {
     pub fn begin_use(&self, holder: DomId, write: bool, pinned: bool) -> Result<u16, EntryError> {
         let mut head = Head::from_raw(self.page.load32(self.offset));
         for _ in 0..MAX_ATTEMPTS {
-            if !pinned
-                && (head.flags & (GTF_TYPE_MASK | GTF_SUB_PAGE) != GTF_PERMIT_ACCESS
-                    || head.domid != holder.0)
-            {
-                return Err(EntryError::NotGranted {
-                    flags: head.flags,
-                    domid: head.domid,
-                });
+            if !pinned {
+                head.check_grant(holder)?;
             }
             if write && head.flags & GTF_READONLY != 0 {
                 return Err(EntryError::ReadOnly);
@@ -108,6 +114,11 @@ impl<'a, D, P: SharedPage<D>> SharedEntryV1<'a, D, P> {
             head = Head::from_raw(found);
         }
         Err(EntryError::Unstable)
+    }
+
+    /// Whether the entry, as it is now, grants `holder` anything.
+    pub fn check_grant(&self, holder: DomId) -> Result<(), EntryError> {
+        Head::from_raw(self.page.load32(self.offset)).check_grant(holder)
     }
 
     /// The frame the guest put into the entry. Read it after

@@ -95,6 +95,8 @@ impl<F: Frame> Pin<F> {
         let before = *entry.active;
         let pinned = !before.pins.is_empty();
         if pinned && before.holder != holder {
+            // Who was not granted anything learns nothing about who uses it.
+            entry.shared.check_grant(holder).map_err(PinError::Entry)?;
             return Err(PinError::OtherHolder(before.holder));
         }
         let pins = before

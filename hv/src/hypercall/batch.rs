@@ -27,7 +27,8 @@ pub trait Command<H: Host> {
     fn undo(&mut self, _host: &H, _elements: &[Self::Element]) {}
 
     /// Called before the hypercall ends or is preempted, whatever else happened.
-    fn finish(&mut self, _host: &H) -> Result<(), Errno> {
+    /// `preempted`: there are more elements, and the call will be continued.
+    fn finish(&mut self, _host: &H, _preempted: bool) -> Result<(), Errno> {
         Ok(())
     }
 }
@@ -40,7 +41,8 @@ pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, at: GuestPtr, coun
     }
     let worked = work_through(host, command, at, count);
     // The flush comes first: after it, whatever the elements say is true.
-    let finished = command.finish(host);
+    let preempted = worked.is_ok_and(|done| done != count);
+    let finished = command.finish(host, preempted);
     match (worked, finished) {
         (Err(error), _) | (Ok(_), Err(error)) => Outcome::Failed(error),
         (Ok(done), Ok(())) if done == count => Outcome::Complete,

@@ -162,7 +162,7 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
         let _ = flush::flush(host, self.caller, self.state);
     }
 
-    fn finish(&mut self, host: &H) -> Result<(), Errno> {
+    fn finish(&mut self, host: &H, _preempted: bool) -> Result<(), Errno> {
         Ok(core::mem::take(&mut self.flush).complete(host, self.caller)?)
     }
 }
@@ -180,8 +180,10 @@ impl<H: Host> Command<H> for UnmapCommand<'_, H> {
         match unmap(host, self.caller, element) {
             Ok(done) => {
                 element.status = 0;
-                if done.pending >= MAX_PENDING {
-                    self.failed |= flush::flush(host, self.caller, self.state).is_err();
+                // A flush that failed would most likely fail again, after another
+                // time-out: the next one is at the end of the call.
+                if done.pending >= MAX_PENDING && !self.failed {
+                    self.failed = flush::flush(host, self.caller, self.state).is_err();
                 }
                 done.frames
             }
@@ -193,11 +195,13 @@ impl<H: Host> Command<H> for UnmapCommand<'_, H> {
         }
     }
 
-    fn finish(&mut self, host: &H) -> Result<(), Errno> {
-        let flushed = flush::flush(host, self.caller, self.state);
-        if self.failed || flushed.is_err() {
-            return Err(Errno::Io);
+    fn finish(&mut self, host: &H, preempted: bool) -> Result<(), Errno> {
+        match flush::flush(host, self.caller, self.state) {
+            Ok(()) => Ok(()),
+            // What failed still waits, and the flush at the end of the continued
+            // call covers it: that one decides.
+            Err(_) if preempted => Ok(()),
+            Err(_) => Err(Errno::Io),
         }
-        Ok(())
     }
 }

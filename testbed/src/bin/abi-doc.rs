@@ -155,9 +155,11 @@ their statuses, or an error for the call as a whole:
 | `-EINVAL` | no elements |
 | `-E2BIG` | more than `XEN_GDMA_MAX_BATCH` elements |
 | `-EFAULT` | the array is not accessible. Elements before the inaccessible one are done, except that mappings whose results could not be written are taken back |
-| `-EIO` | an IOTLB flush failed (see `xen_gdma_unmap`) |
+| `-EIO` | an IOTLB flush failed (see `xen_gdma_map` and `xen_gdma_unmap`) |
 
-Fields marked OUT are written only when the element's status is 0; `status` always.
+Fields marked OUT are written only when the element's status is 0; `status` of every
+element that was worked on. After an error of the whole call, elements that were not
+reached are as the guest left them: set `status` to something else than 0 beforehand.
 ";
 
 fn render(items: &[Item]) -> String {

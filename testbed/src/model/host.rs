@@ -222,7 +222,8 @@ impl Host for Machine {
         mfn: Mfn,
         count: u32,
         access: Access,
-    ) -> Result<FlushFlags, IommuError> {
+        flush: &mut FlushFlags,
+    ) -> Result<(), IommuError> {
         let mut state = self.state();
         let ok = !state.switches.map_fails.pull();
         state.events.push(Event::Map {
@@ -236,7 +237,8 @@ impl Host for Machine {
             return Err(IommuError);
         }
         let iommu = state.iommus.entry(domain.id().0).or_default();
-        Ok(iommu.map(dfn.number(), mfn.number(), count, access))
+        flush.add(iommu.map(dfn.number(), mfn.number(), count, access));
+        Ok(())
     }
 
     fn iommu_unmap(
@@ -244,7 +246,8 @@ impl Host for Machine {
         domain: &ModelDomain,
         dfn: Dfn,
         count: u32,
-    ) -> Result<FlushFlags, IommuError> {
+        flush: &mut FlushFlags,
+    ) -> Result<(), IommuError> {
         let mut state = self.state();
         let ok = !state.switches.unmap_fails.pull();
         state.events.push(Event::Unmap {
@@ -257,7 +260,8 @@ impl Host for Machine {
             return Err(IommuError);
         }
         let iommu = state.iommus.entry(domain.id().0).or_default();
-        Ok(iommu.unmap(dfn.number(), count))
+        flush.add(iommu.unmap(dfn.number(), count));
+        Ok(())
     }
 
     fn iommu_flush(
