@@ -42,8 +42,8 @@ fragments() {
     esac
 }
 
-# xen_make TARGET: nothing of the machine, its user or the time goes into the
-# hypervisor: the same input gives the same file, and a second make does
+# xen_make TARGET: nothing of the machine, its user, the folder or the time goes
+# into the hypervisor: the same input gives the same file, and a second make does
 # nothing. File names in messages are those of a build inside the tree, which
 # `#include __FILE__` (usercopy.c) has to find too.
 xen_make() {
@@ -52,7 +52,7 @@ xen_make() {
         XEN_VENDORVERSION="$VENDORVERSION" \
         XEN_WHOAMI=grant-dma XEN_DOMAIN=lab XEN_BUILD_HOST=build \
         SOURCE_DATE_EPOCH="$(cat "$BUILD/xen/stock-src.date")" \
-        EXTRA_CFLAGS_XEN_CORE="-ffile-prefix-map=$SRC/xen/= -idirafter $SRC/xen" "$@"
+        EXTRA_CFLAGS_XEN_CORE="-ffile-prefix-map=$SRC/xen/= -ffile-prefix-map=$OBJ=. -idirafter $SRC/xen" "$@"
 }
 
 # all_landed: Kconfig drops an option whose dependencies are not met without a

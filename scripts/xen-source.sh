@@ -72,8 +72,6 @@ check_version() {
 
 # copy_of_user_tree NEW: never builds in, or changes, what the user named.
 copy_of_user_tree() {
-    [ -d "$XEN_SRC" ] || fail "XEN_SRC=$XEN_SRC is not a folder"
-    check_version "$XEN_SRC"
     "$SYNC" "$XEN_SRC" "$1"
     # Objects left in the source tree would be taken for those of our builds.
     if [ -e "$1/xen/.config" ] || [ -d "$1/xen/include/generated" ]; then
@@ -94,7 +92,9 @@ origin() {
 
 make_stock() {
     local new=$XEN/stock-src.new now tarball=
-    if [ -z "$XEN_SRC" ]; then
+    if [ -n "$XEN_SRC" ]; then
+        check_version "$XEN_SRC"
+    else
         find_tarball || fetch_tarball
     fi
     now=$(origin)
