@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which device frames of a context are in use, by their index in it.
+
+use alloc::vec::Vec;
+
+use bitvec::{order::Lsb0, vec::BitVec};
+
+use super::ReserveError;
+
+/// Bits in one word of the bitmap.
+const BITS_PER_WORD: usize = u64::BITS as usize;
+
+/// The device frames of one context, free or in use.
+pub(super) struct Addresses {
+    in_use: BitVec<u64, Lsb0>,
+    /// Where the next search begins: behind the last frame given out.
+    cursor: usize,
+}
+
+impl Addresses {
+    /// None at all.
+    pub fn none() -> Self {
+        Self {
+            in_use: BitVec::new(),
+            cursor: 0,
+        }
+    }
+
+    /// `count` frames, all free.
+    pub fn free(count: usize) -> Result<Self, ReserveError> {
+        let length = count.div_ceil(BITS_PER_WORD);
+        let mut words = Vec::new();
+        words
+            .try_reserve_exact(length)
+            .map_err(|_| ReserveError::OutOfMemory)?;
+        words.resize(length, 0);
+        let mut in_use = BitVec::from_vec(words);
+        in_use.truncate(count);
+        Ok(Self { in_use, cursor: 0 })
+    }
+
+    /// First of `count` consecutive free frames, at or after the last given out.
+    pub fn find_run(&self, count: usize) -> Result<usize, ReserveError> {
+        self.find_run_in(self.cursor, self.in_use.len(), count)
+            .or_else(|| {
+                let end = (self.cursor + count - 1).min(self.in_use.len());
+                self.find_run_in(0, end, count)
+            })
+            .ok_or(ReserveError::NoSpace)
+    }
+
+    fn find_run_in(&self, from: usize, to: usize, count: usize) -> Option<usize> {
+        let mut start = from;
+        loop {
+            start += self.in_use.get(start..to)?.first_zero()?;
+            if to - start < count {
+                return None;
+            }
+            match self.in_use.get(start..start + count)?.last_one() {
+                None => return Some(start),
+                Some(used) => start += used + 1,
+            }
+        }
+    }
+
+    /// The `count` frames from `first` on exist and are free.
+    pub fn check_free(&self, first: usize, count: usize) -> Result<(), ReserveError> {
+        let frames = self
+            .in_use
+            .get(first..first + count)
+            .ok_or(ReserveError::OutOfRange)?;
+        if frames.any() {
+            return Err(ReserveError::InUse);
+        }
+        Ok(())
+    }
+
+    /// Gives out a frame.
+    pub fn take(&mut self, index: usize) {
+        self.in_use.set(index, true);
+        self.search_from(index + 1);
+    }
+
+    /// Takes a frame back.
+    pub fn give_back(&mut self, index: usize) {
+        self.in_use.set(index, false);
+    }
+
+    /// The next search begins at `index`, or at the start if that is behind the end.
+    pub fn search_from(&mut self, index: usize) {
+        self.cursor = if index < self.in_use.len() { index } else { 0 };
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Finding a mapping: by handle, by device frame, by guest frame.
+
+use super::{
+    Context, DmaPin, Handle, NONE, PAGES_PER_CHUNK, handle::MappingState, page::PageState,
+};
+use crate::{
+    addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef},
+    host::Host,
+};
+
+/// A live mapping, by value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// Its name.
+    pub handle: Handle,
+    /// Its device frames.
+    pub range: DfnRange,
+    /// What devices may do.
+    pub access: Access,
+}
+
+/// Where a device address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The mapping it belongs to.
+    pub mapping: Mapping,
+    /// The device frame.
+    pub dfn: Dfn,
+    /// What is there.
+    pub source: FoundSource,
+}
+
+/// What a device frame stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundSource {
+    /// The holder's own frame.
+    Own(Gfn),
+    /// A reference of another domain (or the holder's own).
+    Grant {
+        /// Whose.
+        granter: DomId,
+        /// Which.
+        gref: GrantRef,
+    },
+}
+
+impl<H: Host> Context<H> {
+    pub(super) fn link_gfn(&mut self, gfn: Gfn, index: u32) {
+        let older = self.by_gfn.insert(gfn, index).unwrap_or(NONE);
+        if let Some(page) = self.page_mut(older) {
+            page.newer = index;
+        }
+        if let Some(page) = self.page_mut(index) {
+            page.next = older;
+            page.newer = NONE;
+        }
+    }
+
+    pub(super) fn unlink_gfn(&mut self, gfn: Gfn, index: u32) {
+        let Some((newer, next)) = self.page(index).map(|page| (page.newer, page.next)) else {
+            return;
+        };
+        if let Some(page) = self.page_mut(next) {
+            page.newer = newer;
+        }
+        if let Some(page) = self.page_mut(newer) {
+            page.next = next;
+        } else if next == NONE {
+            self.by_gfn.remove(&gfn);
+        } else {
+            self.by_gfn.insert(gfn, next);
+        }
+    }
+
+    pub(super) fn mapping_of(&self, slot: u32) -> Option<Mapping> {
+        let mapping = self.mappings.get(slot as usize)?;
+        let range = self.range?;
+        (mapping.state == MappingState::Live).then_some(Mapping {
+            handle: Handle::new(slot, mapping.generation),
+            range: DfnRange {
+                first: range.first.checked_add(u64::from(mapping.first))?,
+                count: u64::from(mapping.count),
+            },
+            access: mapping.access,
+        })
+    }
+
+    /// The mapping with this handle, unless it is stale.
+    pub fn by_handle(&self, host: &H, handle: Handle) -> Option<Mapping> {
+        let slot = handle.slot() as usize;
+        if slot >= self.mappings.len() {
+            return None;
+        }
+        let slot = host.clamp_index(slot, self.mappings.len()) as u32;
+        self.mapping_of(slot)
+            .filter(|mapping| mapping.handle.generation() == handle.generation())
+    }
+
+    fn found(&self, index: u32) -> Option<Found> {
+        let page = self.page(index)?;
+        let PageState::Mapped(pin) = &page.state else {
+            return None;
+        };
+        Some(Found {
+            mapping: self.mapping_of(page.mapping)?,
+            dfn: self.range?.first.checked_add(u64::from(index))?,
+            source: match pin.get() {
+                DmaPin::Own { gfn, .. } => FoundSource::Own(*gfn),
+                DmaPin::Grant(pin) => FoundSource::Grant {
+                    granter: pin.granter(),
+                    gref: pin.gref(),
+                },
+            },
+        })
+    }
+
+    /// What a device frame leads to.
+    pub fn by_dfn(&self, host: &H, dfn: Dfn) -> Option<Found> {
+        let range = self.range?;
+        let index = range.index_of(dfn)? as usize;
+        self.found(host.clamp_index(index, range.count as usize) as u32)
+    }
+
+    /// The `nth` mapping, newest first, of the holder's own frame.
+    pub fn by_gfn(&self, gfn: Gfn, nth: u32) -> Option<Found> {
+        let mut index = *self.by_gfn.get(&gfn)?;
+        for _ in 0..nth {
+            index = self.page(index)?.next;
+        }
+        self.found(index)
+    }
+
+    /// Calls `each` with every frame that is pinned: device frame, machine frame,
+    /// and whether the IOMMU translates it (if not, it waits for a flush). For
+    /// diagnosis and for the oracle of the tests.
+    pub fn for_each_page(&self, mut each: impl FnMut(Dfn, &DmaPin<H::Frame>, bool)) {
+        let Some(range) = self.range else {
+            return;
+        };
+        for (index, page) in self.chunks.iter().enumerate().flat_map(|(chunk, pages)| {
+            let first = chunk * PAGES_PER_CHUNK;
+            pages
+                .iter()
+                .enumerate()
+                .map(move |(offset, page)| (first + offset, page))
+        }) {
+            let dfn = Dfn::new(range.first.number() + index as u64);
+            match &page.state {
+                PageState::Mapped(pin) => each(dfn, pin.get(), true),
+                PageState::FlushPending(pin) => each(dfn, pin.get(), false),
+                PageState::Free | PageState::Reserved | PageState::Pinned(_) => {}
+            }
+        }
+    }
+}

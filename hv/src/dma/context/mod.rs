@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A device address space: which of its pages are in use, for what, and under
+//! which handle.
+//!
+//! Pure bookkeeping: nothing here calls the IOMMU or a grant table. Everything
+//! happens under the one lock around the [`Context`].
+//!
+//! | module | holds |
+//! |---|---|
+//! | this one | the life of a mapping: reserve, place, commit, retire |
+//! | [`address`] | which device frames are free |
+//! | [`page`] | one page and what keeps it in place |
+//! | [`handle`] | names of mappings |
+//! | [`find`] | look-ups by handle, device frame and guest frame |
+//! | [`pending`] | what waits for a flush |
+
+mod address;
+mod find;
+mod handle;
+mod page;
+mod pending;
+
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use self::{
+    address::Addresses,
+    handle::{MappingSlot, MappingState},
+    page::{Page, PageState},
+    pending::Extent,
+};
+pub use self::{
+    find::{Found, FoundSource, Mapping},
+    handle::Handle,
+    page::DmaPin,
+    pending::Chain,
+};
+use super::unflushed::Unflushed;
+use crate::{
+    addr::{Access, Dfn, DfnRange, Gfn, Mfn},
+    host::{FlushFlags, Host},
+};
+
+/// Pages whose records are allocated together.
+const PAGES_PER_CHUNK: usize = 128;
+/// Device addresses for each frame that may be pinned: with half of them free, a
+/// search from the last one given out ends soon.
+const ADDRESSES_PER_PIN: u64 = 2;
+/// End of a list.
+const NONE: u32 = u32::MAX;
+
+/// A mapping that is being made. Ends in [`Context::commit`],
+/// [`Context::withdraw_next`] or [`Context::abandon`].
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation {
+    slot: u32,
+    first: u32,
+    /// Its device frames.
+    pub range: DfnRange,
+}
+
+/// Why a mapping cannot be reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReserveError {
+    /// The limit of pinned frames.
+    Quota,
+    /// The wanted addresses are outside the context.
+    OutOfRange,
+    /// The wanted addresses are in use.
+    InUse,
+    /// No run of free addresses is long enough.
+    NoSpace,
+    /// Xen has no memory for the records.
+    OutOfMemory,
+}
+
+/// The records of one context.
+pub struct Context<H: Host> {
+    range: Option<DfnRange>,
+    max_pins: u32,
+    pinned: u32,
+    live: u32,
+    addresses: Addresses,
+    chunks: Vec<Vec<Page<H::Frame>>>,
+    mappings: Vec<MappingSlot>,
+    free_mapping: u32,
+    by_gfn: HashMap<Gfn, u32>,
+    pending: Chain,
+    /// What the flushes under way cover, and how many these are.
+    in_flight: Extent,
+    flushes: u32,
+}
+
+impl<H: Host> Context<H> {
+    /// Nothing mapped, no memory used.
+    pub fn new(max_pins: u32) -> Self {
+        Self {
+            range: None,
+            max_pins,
+            pinned: 0,
+            live: 0,
+            addresses: Addresses::none(),
+            chunks: Vec::new(),
+            mappings: Vec::new(),
+            free_mapping: NONE,
+            by_gfn: HashMap::new(),
+            pending: Chain::EMPTY,
+            in_flight: Extent::EMPTY,
+            flushes: 0,
+        }
+    }
+
+    /// The device frames of the context, if it is in use.
+    pub fn range(&self) -> Option<DfnRange> {
+        self.range
+    }
+
+    /// Frames pinned, those that wait for a flush included.
+    pub fn pinned(&self) -> u32 {
+        self.pinned
+    }
+
+    /// The limit of pinned frames.
+    pub fn max_pins(&self) -> u32 {
+        self.max_pins
+    }
+
+    /// Mappings that have a handle.
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// How much of `hole` the context will use.
+    pub fn usable(&self, hole: DfnRange) -> DfnRange {
+        DfnRange {
+            first: hole.first,
+            count: hole.count.min(u64::from(self.max_pins) * ADDRESSES_PER_PIN),
+        }
+    }
+
+    /// Gives the context its device frames, once.
+    pub fn open(&mut self, hole: DfnRange) -> Result<DfnRange, ReserveError> {
+        if let Some(range) = self.range {
+            return Ok(range);
+        }
+        let range = self.usable(hole);
+        let count = usize::try_from(range.count).map_err(|_| ReserveError::OutOfMemory)?;
+        let chunks = count.div_ceil(PAGES_PER_CHUNK);
+        let addresses = Addresses::free(count)?;
+        self.chunks
+            .try_reserve_exact(chunks)
+            .map_err(|_| ReserveError::OutOfMemory)?;
+        self.chunks.resize_with(chunks, Vec::new);
+        self.addresses = addresses;
+        self.range = Some(range);
+        Ok(range)
+    }
+
+    fn page(&self, index: u32) -> Option<&Page<H::Frame>> {
+        let index = index as usize;
+        self.chunks
+            .get(index / PAGES_PER_CHUNK)?
+            .get(index % PAGES_PER_CHUNK)
+    }
+
+    fn page_mut(&mut self, index: u32) -> Option<&mut Page<H::Frame>> {
+        let index = index as usize;
+        self.chunks
+            .get_mut(index / PAGES_PER_CHUNK)?
+            .get_mut(index % PAGES_PER_CHUNK)
+    }
+
+    /// Makes sure that the pages from `first` on have records.
+    fn back(&mut self, first: usize, count: usize) -> Result<(), ReserveError> {
+        let last = first + count - 1;
+        for chunk in first / PAGES_PER_CHUNK..=last / PAGES_PER_CHUNK {
+            let chunk = self.chunks.get_mut(chunk).ok_or(ReserveError::OutOfRange)?;
+            if chunk.is_empty() {
+                chunk
+                    .try_reserve_exact(PAGES_PER_CHUNK)
+                    .map_err(|_| ReserveError::OutOfMemory)?;
+                chunk.resize_with(PAGES_PER_CHUNK, || Page::FREE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Index of `count` consecutive free pages, at `wanted` if it must be there.
+    fn find_place(
+        &self,
+        range: DfnRange,
+        wanted: Option<Dfn>,
+        count: usize,
+    ) -> Result<usize, ReserveError> {
+        let Some(wanted) = wanted else {
+            return self.addresses.find_run(count);
+        };
+        let first = range.index_of(wanted).ok_or(ReserveError::OutOfRange)? as usize;
+        self.addresses.check_free(first, count)?;
+        Ok(first)
+    }
+
+    /// The search for free device frames goes on behind `taken`, which is not free.
+    pub fn search_behind(&mut self, taken: Dfn) {
+        if let Some(index) = self.range.and_then(|range| range.index_of(taken)) {
+            self.addresses.search_from(index as usize + 1);
+        }
+    }
+
+    /// Sets `count` device frames, a handle and quota aside. `range` is what
+    /// [`Self::open`] gave.
+    pub fn reserve(
+        &mut self,
+        range: DfnRange,
+        wanted: Option<Dfn>,
+        count: u32,
+        access: Access,
+    ) -> Result<Reservation, ReserveError> {
+        let pinned = self
+            .pinned
+            .checked_add(count)
+            .filter(|&pinned| pinned <= self.max_pins)
+            .ok_or(ReserveError::Quota)?;
+        let first = self.find_place(range, wanted, count as usize)?;
+        self.back(first, count as usize)?;
+        let dfn = range
+            .first
+            .checked_add(first as u64)
+            .ok_or(ReserveError::OutOfRange)?;
+        let slot = self.new_mapping(first as u32, count, access)?;
+        for index in first..first + count as usize {
+            self.addresses.take(index);
+            if let Some(page) = self.page_mut(index as u32) {
+                page.state = PageState::Reserved;
+                page.mapping = slot;
+            }
+        }
+        self.pinned = pinned;
+        Ok(Reservation {
+            slot,
+            first: first as u32,
+            range: DfnRange {
+                first: dfn,
+                count: u64::from(count),
+            },
+        })
+    }
+
+    fn free_page(&mut self, index: u32) {
+        if let Some(page) = self.page_mut(index) {
+            *page = Page::FREE;
+            self.addresses.give_back(index as usize);
+            self.pinned -= 1;
+        }
+    }
+
+    /// Puts the pin of frame number `nth` into a reservation.
+    pub fn place(&mut self, reservation: &Reservation, nth: u32, pin: DmaPin<H::Frame>) {
+        if let Some(page) = self.page_mut(reservation.first + nth) {
+            page.state = PageState::Pinned(pin);
+        }
+    }
+
+    /// Room for [`Self::commit`] of this reservation, which must follow before the
+    /// lock is given back.
+    pub fn prepare_commit(&mut self, reservation: &Reservation) -> Result<(), ReserveError> {
+        self.by_gfn
+            .try_reserve(reservation.range.count as usize)
+            .map_err(|_| ReserveError::OutOfMemory)
+    }
+
+    /// Calls `each` with every run of consecutive machine frames of a reservation:
+    /// first device frame, first machine frame, length. Stops at the first error.
+    pub fn try_for_each_run<E>(
+        &self,
+        reservation: &Reservation,
+        mut each: impl FnMut(Dfn, Mfn, u32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let count = reservation.range.count as u32;
+        let dfn_of = |nth: u32| Dfn::new(reservation.range.first.number() + u64::from(nth));
+        let mut run: Option<(u32, Mfn, u32)> = None;
+        for nth in 0..count {
+            let Some(PageState::Pinned(pin)) =
+                self.page(reservation.first + nth).map(|page| &page.state)
+            else {
+                continue;
+            };
+            let mfn = pin.mfn();
+            run = match run {
+                Some((start, first, length))
+                    if first.checked_add(u64::from(length)) == Some(mfn) =>
+                {
+                    Some((start, first, length + 1))
+                }
+                Some((start, first, length)) => {
+                    each(dfn_of(start), first, length)?;
+                    Some((nth, mfn, 1))
+                }
+                None => Some((nth, mfn, 1)),
+            };
+        }
+        match run {
+            Some((start, first, length)) => each(dfn_of(start), first, length),
+            None => Ok(()),
+        }
+    }
+
+    /// The IOMMU translates the whole reservation: it becomes a mapping.
+    pub fn commit(&mut self, reservation: Reservation) -> Option<Handle> {
+        for index in self.indices(&reservation) {
+            self.set_mapped(index);
+        }
+        let mapping = self.mappings.get_mut(reservation.slot as usize)?;
+        mapping.state = MappingState::Live;
+        self.live += 1;
+        Some(Handle::new(reservation.slot, mapping.generation))
+    }
+
+    fn indices(&self, reservation: &Reservation) -> core::ops::Range<u32> {
+        reservation.first..reservation.first + reservation.range.count as u32
+    }
+
+    /// A device may reach the page from now on.
+    fn set_mapped(&mut self, index: u32) {
+        let Some(page) = self.page_mut(index) else {
+            return;
+        };
+        let own = match core::mem::replace(&mut page.state, PageState::Reserved) {
+            PageState::Pinned(pin) => {
+                let own = match &pin {
+                    DmaPin::Own { gfn, .. } => Some(*gfn),
+                    DmaPin::Grant(_) => None,
+                };
+                page.state = PageState::Mapped(Unflushed::new(pin));
+                own
+            }
+            other => {
+                page.state = other;
+                None
+            }
+        };
+        if let Some(gfn) = own {
+            self.link_gfn(gfn, index);
+        }
+    }
+
+    /// Takes the next pin out of a reservation that the IOMMU never saw; `None`
+    /// when all are out and the reservation is gone.
+    pub fn withdraw_next(&mut self, reservation: &Reservation) -> Option<DmaPin<H::Frame>> {
+        for index in self.indices(reservation) {
+            let Some(page) = self.page_mut(index) else {
+                continue;
+            };
+            if page.mapping != reservation.slot {
+                continue;
+            }
+            let state = core::mem::replace(&mut page.state, PageState::Reserved);
+            match state {
+                PageState::Pinned(pin) => {
+                    self.free_page(index);
+                    return Some(pin);
+                }
+                _ => self.free_page(index),
+            }
+        }
+        self.free_mapping(reservation.slot);
+        None
+    }
+
+    /// The IOMMU may translate parts of the reservation, or have done so: its
+    /// pages wait for a flush.
+    pub fn abandon(&mut self, reservation: Reservation, flags: FlushFlags) {
+        for index in self.indices(&reservation) {
+            self.set_mapped(index);
+            self.set_pending(index);
+        }
+        self.pending.extent.flags.add(flags);
+        self.free_mapping(reservation.slot);
+    }
+
+    /// The IOMMU no longer translates the mapping: its frames wait for a flush
+    /// that needs `flags`, its handle is stale.
+    pub fn retire(&mut self, mapping: &Mapping, flags: FlushFlags) {
+        let slot = mapping.handle.slot();
+        let Some(first) = self.mappings.get(slot as usize).map(|slot| slot.first) else {
+            return;
+        };
+        for index in first..first + mapping.range.count as u32 {
+            self.set_pending(index);
+        }
+        self.pending.extent.flags.add(flags);
+        self.live -= 1;
+        self.free_mapping(slot);
+    }
+}

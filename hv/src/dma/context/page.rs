@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One page of a device address space: what is there, and what keeps it in place.
+
+use super::NONE;
+use crate::{
+    addr::{Gfn, Mfn},
+    dma::unflushed::Unflushed,
+    grant::Pin,
+    host::Frame,
+};
+
+/// What keeps a frame in place while devices reach it.
+#[derive(Debug)]
+pub enum DmaPin<F> {
+    /// The holder's own frame.
+    Own {
+        /// The reference.
+        frame: F,
+        /// Where the holder has it.
+        gfn: Gfn,
+    },
+    /// A granted frame.
+    Grant(Pin<F>),
+}
+
+impl<F: Frame> DmaPin<F> {
+    /// Which frame.
+    pub fn mfn(&self) -> Mfn {
+        match self {
+            Self::Own { frame, .. } => frame.mfn(),
+            Self::Grant(pin) => pin.frame().mfn(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum PageState<F> {
+    Free,
+    /// Part of a mapping that is being made.
+    Reserved,
+    /// The same, and its frame is pinned. The IOMMU has not heard of it.
+    Pinned(DmaPin<F>),
+    /// The IOMMU translates it.
+    Mapped(Unflushed<DmaPin<F>>),
+    /// The IOMMU no longer translates it, but an IOTLB may.
+    FlushPending(Unflushed<DmaPin<F>>),
+}
+
+#[derive(Debug)]
+pub(super) struct Page<F> {
+    pub state: PageState<F>,
+    /// Slot of the mapping it belongs to.
+    pub mapping: u32,
+    /// Neighbours in the list of mappings of the same own frame; `next` is also
+    /// the link of a chain that waits for a flush.
+    pub newer: u32,
+    pub next: u32,
+}
+
+impl<F> Page<F> {
+    pub const FREE: Self = Self {
+        state: PageState::Free,
+        mapping: NONE,
+        newer: NONE,
+        next: NONE,
+    };
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What waits for an IOTLB flush, and what the flushes under way cover.
+
+use super::{Context, DmaPin, Mapping, NONE, page::PageState};
+use crate::{
+    addr::DfnRange,
+    host::{FlushFlags, Flushed, Host},
+};
+
+/// Device frames that a flush must cover, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    /// Indices of the first and the last; none at all if `first` is above `last`.
+    pub first: u32,
+    pub last: u32,
+    pub flags: FlushFlags,
+}
+
+impl Extent {
+    pub const EMPTY: Self = Self {
+        first: NONE,
+        last: 0,
+        flags: FlushFlags::NONE,
+    };
+
+    pub fn cover(&mut self, other: Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.flags.add(other.flags);
+    }
+
+    /// In device frames of the context `range`; `None` if empty.
+    fn within(self, range: DfnRange) -> Option<DfnRange> {
+        let count = u64::from(self.last).checked_sub(u64::from(self.first))? + 1;
+        Some(DfnRange {
+            first: range.first.checked_add(u64::from(self.first))?,
+            count,
+        })
+    }
+}
+
+/// Frames that the IOMMU no longer translates and that wait for one flush.
+#[derive(Debug)]
+#[must_use]
+pub struct Chain {
+    pub(super) head: u32,
+    pub(super) extent: Extent,
+    /// Frames in it.
+    pub count: u32,
+}
+
+impl Chain {
+    pub(super) const EMPTY: Self = Self {
+        head: NONE,
+        extent: Extent::EMPTY,
+        count: 0,
+    };
+}
+
+impl<H: Host> Context<H> {
+    pub(super) fn set_pending(&mut self, index: u32) {
+        let head = self.pending.head;
+        let Some(page) = self.page_mut(index) else {
+            return;
+        };
+        match core::mem::replace(&mut page.state, PageState::Reserved) {
+            PageState::Mapped(pin) => {
+                let own = match pin.get() {
+                    DmaPin::Own { gfn, .. } => Some(*gfn),
+                    DmaPin::Grant(_) => None,
+                };
+                page.state = PageState::FlushPending(pin);
+                if let Some(gfn) = own {
+                    self.unlink_gfn(gfn, index);
+                }
+                if let Some(page) = self.page_mut(index) {
+                    page.newer = NONE;
+                    page.next = head;
+                    page.mapping = NONE;
+                }
+                self.pending.head = index;
+                self.pending.extent.cover(Extent {
+                    first: index,
+                    last: index,
+                    flags: FlushFlags::NONE,
+                });
+                self.pending.count += 1;
+            }
+            other => page.state = other,
+        }
+    }
+
+    /// Frames that wait for a flush.
+    pub fn pending(&self) -> u32 {
+        self.pending.count
+    }
+
+    /// The next flush must also cover this mapping, which stays.
+    pub fn note_flush(&mut self, mapping: &Mapping, flags: FlushFlags) {
+        let slot = mapping.handle.slot() as usize;
+        if let Some(slot) = self.mappings.get(slot) {
+            self.pending.extent.cover(Extent {
+                first: slot.first,
+                last: slot.first + slot.count - 1,
+                flags,
+            });
+        }
+    }
+
+    /// Takes over all frames that wait for a flush, with the range and the kind of
+    /// flush they need. The range includes what flushes under way on other CPUs are
+    /// about, because when this one ends all that was unmapped before must be out of
+    /// devices' reach, and those may not have ended. `None`: nothing to flush.
+    ///
+    /// After the flush, successful or not, comes [`Self::flush_ended`].
+    pub fn take_pending(&mut self) -> Option<(Chain, DfnRange, FlushFlags)> {
+        let mut extent = self.in_flight;
+        extent.cover(self.pending.extent);
+        let range = extent.within(self.range?)?;
+        let chain = core::mem::replace(&mut self.pending, Chain::EMPTY);
+        self.in_flight = extent;
+        self.flushes += 1;
+        Some((chain, range, extent.flags))
+    }
+
+    /// A flush announced by [`Self::take_pending`] is over.
+    pub fn flush_ended(&mut self) {
+        self.flushes -= 1;
+        if self.flushes == 0 {
+            self.in_flight = Extent::EMPTY;
+        }
+    }
+
+    /// The flush failed: the frames wait for another.
+    pub fn return_pending(&mut self, chain: Chain) {
+        self.pending.extent.cover(chain.extent);
+        let mut last = chain.head;
+        while let Some(next) = self.page(last).map(|page| page.next) {
+            if next == NONE {
+                break;
+            }
+            last = next;
+        }
+        let head = self.pending.head;
+        if let Some(page) = self.page_mut(last) {
+            page.next = head;
+            self.pending.head = chain.head;
+            self.pending.count += chain.count;
+        }
+    }
+
+    /// The flush succeeded: the next frame's pin, whose device frame is free now.
+    pub fn take_flushed(&mut self, chain: &mut Chain, proof: &Flushed) -> Option<DmaPin<H::Frame>> {
+        let index = chain.head;
+        let page = self.page_mut(index)?;
+        let next = page.next;
+        match core::mem::replace(&mut page.state, PageState::Reserved) {
+            PageState::FlushPending(pin) => {
+                chain.head = next;
+                chain.count -= 1;
+                self.free_page(index);
+                Some(pin.after(proof))
+            }
+            other => {
+                page.state = other;
+                None
+            }
+        }
+    }
+}
