@@ -172,7 +172,7 @@ unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
 unsafe extern "C" fn gdma_rs_map_frame_begin(
     domain: NonNull<ffi::Domain>,
     index: u64,
-    mfn: &mut u64,
+    mfn: NonNull<u64>,
 ) -> c_int {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
@@ -181,7 +181,8 @@ unsafe extern "C" fn gdma_rs_map_frame_begin(
     };
     match state.grants.frame_for_mapping(&XEN, &domain, index) {
         Ok((frame, guard)) => {
-            *mfn = frame.number();
+            // SAFETY: writable, says the caller.
+            unsafe { mfn.write(frame.number()) };
             core::mem::forget(guard);
             0
         }
@@ -232,8 +233,9 @@ unsafe extern "C" fn gdma_rs_acquire_resource(
 ) -> c_int {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    // SAFETY: room for `count` values, initialised by the caller's allocation or
-    // not read before they are written.
+    // SAFETY: room for `count` values, says the caller, who has not set them.
+    unsafe { mfns.write_bytes(0, count as usize) };
+    // SAFETY: the same, and now they are.
     let mfns = unsafe { core::slice::from_raw_parts_mut(mfns.as_ptr(), count as usize) };
     let result = domain.state().ok_or(Errno::Inval).and_then(|state| {
         state
