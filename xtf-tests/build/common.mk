@@ -4,7 +4,7 @@
 # as it would in an upstream XTF checkout.
 
 ALL_CATEGORIES   := special functional xsa utility in-development
-ALL_ENVIRONMENTS := hvm64 pv64
+ALL_ENVIRONMENTS := hvm64 hvm32 pv64 pv32pae
 
 # Where everything built goes.
 O ?= $(abspath $(ROOT)/../build/xtf)
@@ -18,7 +18,7 @@ GRANT_DMA_INCLUDE ?= $(abspath $(ROOT)/../hypercall-abi/include)
 
 compiler-headers := $(shell $(CC) -print-file-name=include)
 
-COMMON_FLAGS := -m64 -pipe -nostdinc -isystem $(compiler-headers) -MMD -MP
+COMMON_FLAGS := -pipe -nostdinc -isystem $(compiler-headers) -MMD -MP
 COMMON_FLAGS += -I$(ROOT)/runtime/include -I$(ROOT)/lab/include
 COMMON_FLAGS += -I$(GRANT_DMA_INCLUDE)
 
@@ -35,8 +35,15 @@ COMMON_CFLAGS += -mgeneral-regs-only -Wno-unused-parameter
 LDFLAGS := -nostdlib -static --build-id=none -z max-page-size=4096
 LDFLAGS += --no-warn-rwx-segments -T $(ROOT)/runtime/image.lds
 
-env-flags-hvm64 := -DCONFIG_HVM -DCONFIG_64BIT
-env-flags-pv64  := -DCONFIG_PV -DCONFIG_64BIT
+env-flags-hvm64   := -m64 -DCONFIG_HVM -DCONFIG_64BIT
+env-flags-hvm32   := -m32 -DCONFIG_HVM -DCONFIG_32BIT
+env-flags-pv64    := -m64 -DCONFIG_PV -DCONFIG_64BIT
+env-flags-pv32pae := -m32 -DCONFIG_PV -DCONFIG_32BIT
+
+env-ldflags-hvm64   := -m elf_x86_64
+env-ldflags-hvm32   := -m elf_i386
+env-ldflags-pv64    := -m elf_x86_64
+env-ldflags-pv32pae := -m elf_i386
 
 obj-perenv :=
 

@@ -5,5 +5,9 @@
 runtime-obj := console grant-table main printf pv-console report setup string
 runtime-obj += trap-entry traps
 
-runtime-hvm64 := $(addprefix $(ROOT)/runtime/,$(runtime-obj:%=%.o) hvm64/entry.o)
-runtime-pv64  := $(addprefix $(ROOT)/runtime/,$(runtime-obj:%=%.o) pv64/entry.o)
+runtime-any := $(addprefix $(ROOT)/runtime/,$(runtime-obj:%=%.o))
+
+runtime-hvm64   := $(runtime-any) $(ROOT)/runtime/hvm/entry.o
+runtime-hvm32   := $(runtime-hvm64)
+runtime-pv64    := $(runtime-any) $(ROOT)/runtime/pv/entry.o
+runtime-pv32pae := $(runtime-pv64)

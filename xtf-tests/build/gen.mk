@@ -41,7 +41,7 @@ $(O)/obj/$(1)/%.o: $(ROOT)/%.S
 
 $(O)/$(NAME)/test-$(1)-$(NAME): $$(objects-$(1)) $(ROOT)/runtime/image.lds
 	@mkdir -p $$(@D)
-	$$(LD) $$(LDFLAGS) $$(objects-$(1)) -o $$@
+	$$(LD) $$(env-ldflags-$(1)) $$(LDFLAGS) $$(objects-$(1)) -o $$@
 
 -include $$(objects-$(1):%.o=%.d)
 

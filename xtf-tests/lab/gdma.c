@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <lab/gdma.h>
 
+/* What the ABI documents, for guests of either width. */
+_Static_assert(sizeof(struct xen_gdma_query) == 72, "size of query");
+_Static_assert(sizeof(struct xen_gdma_query_device) == 32,
+               "size of query_device");
+_Static_assert(sizeof(struct xen_gdma_map) == 48, "size of map");
+_Static_assert(sizeof(struct xen_gdma_unmap) == 32, "size of unmap");
+_Static_assert(sizeof(struct xen_gdma_lookup) == 64, "size of lookup");
+
 int gdma_query(struct xen_gdma_query *query)
 {
     long rc;

@@ -45,8 +45,30 @@ static void put_string(struct sink *out, const struct spec *spec,
         pad(out, ' ', spec->width - len);
 }
 
+/*
+ * Divide in place and return the remainder; 16 bits at a time, because a
+ * 32-bit compiler makes a call into its library of a division of 64 bits.
+ */
+static unsigned int divide(uint64_t *value, unsigned int divisor)
+{
+    unsigned int rest = 0;
+    uint64_t quotient = 0;
+
+    for ( int shift = 48; shift >= 0; shift -= 16 )
+    {
+        uint32_t part = (rest << 16) | ((*value >> shift) & 0xffff);
+
+        quotient = (quotient << 16) | (part / divisor);
+        rest = part % divisor;
+    }
+
+    *value = quotient;
+
+    return rest;
+}
+
 static void put_number(struct sink *out, const struct spec *spec,
-                       unsigned long value, bool negative, unsigned int base,
+                       uint64_t value, bool negative, unsigned int base,
                        bool upper)
 {
     const char *digits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
@@ -64,8 +86,7 @@ static void put_number(struct sink *out, const struct spec *spec,
     }
 
     do {
-        rev[len++] = digits[value % base];
-        value /= base;
+        rev[len++] = digits[divide(&value, base)];
     } while ( value );
 
     zeros = spec->precision - len;
@@ -132,8 +153,10 @@ static void parse_spec(struct spec *spec, const char **fmt, va_list *args)
         spec->length += **fmt == 'h' ? -1 : 1;
 }
 
-static long signed_arg(const struct spec *spec, va_list *args)
+static int64_t signed_arg(const struct spec *spec, va_list *args)
 {
+    if ( spec->length > 1 )
+        return va_arg(*args, long long);
     if ( spec->length > 0 )
         return va_arg(*args, long);
     if ( spec->length == -1 )
@@ -143,8 +166,10 @@ static long signed_arg(const struct spec *spec, va_list *args)
     return va_arg(*args, int);
 }
 
-static unsigned long unsigned_arg(const struct spec *spec, va_list *args)
+static uint64_t unsigned_arg(const struct spec *spec, va_list *args)
 {
+    if ( spec->length > 1 )
+        return va_arg(*args, unsigned long long);
     if ( spec->length > 0 )
         return va_arg(*args, unsigned long);
     if ( spec->length == -1 )
@@ -157,13 +182,13 @@ static unsigned long unsigned_arg(const struct spec *spec, va_list *args)
 static void put_conversion(struct sink *out, struct spec *spec,
                            char conversion, va_list *args)
 {
-    long value;
+    int64_t value;
 
     switch ( conversion )
     {
     case 'd': case 'i':
         value = signed_arg(spec, args);
-        put_number(out, spec, value < 0 ? 0UL - value : 0UL + value,
+        put_number(out, spec, value < 0 ? 0ULL - value : 0ULL + value,
                    value < 0, 10, false);
         break;
     case 'u':
@@ -174,7 +199,7 @@ static void put_conversion(struct sink *out, struct spec *spec,
                    conversion == 'X');
         break;
     case 'p':
-        spec->precision = 16;
+        spec->precision = 2 * sizeof(void *);
         put_number(out, spec, (unsigned long)va_arg(*args, void *), false, 16,
                    false);
         break;

@@ -27,10 +27,20 @@ xen_pvh_start_info_t *pvh_start_info;
 shared_info_t shared_info __page_aligned_bss;
 
 #ifdef CONFIG_PV
-const char environment_description[] = "PV 64bit";
+#define GUEST_TYPE "PV"
 #else
-const char environment_description[] = "PVH 64bit";
+#define GUEST_TYPE "PVH"
 #endif
+
+#ifdef CONFIG_64BIT
+#define GUEST_WIDTH "64bit"
+#elif defined(CONFIG_PV)
+#define GUEST_WIDTH "32bit PAE"
+#else
+#define GUEST_WIDTH "32bit without paging"
+#endif
+
+const char environment_description[] = GUEST_TYPE " " GUEST_WIDTH;
 
 bool arch_is_initdomain(void)
 {

@@ -3,13 +3,14 @@
  * Exception entry points, 32 of 32 bytes each from trap_entries on.
  *
  * A stub makes the frame of every vector the same shape (error code and
- * vector in one 8-byte slot) and goes to common code, which stores the
- * general registers as struct cpu_regs has them.  A PV guest's frame differs
- * from the processor's only by rcx and r11, which Xen puts on top.
+ * vector in one slot of a register's size) and goes to common code, which
+ * stores the general registers as struct cpu_regs has them.  A PV guest's frame
+ * differs from the processor's only in 64-bit mode, by rcx and r11, which Xen
+ * puts on top.
  */
         .macro trap_stub nr
         .balign 32
-#ifdef CONFIG_PV
+#if defined(CONFIG_PV) && defined(CONFIG_64BIT)
         pop %rcx
         pop %r11
 #endif
@@ -18,7 +19,11 @@
         .else
         push $0
         .endif
+#ifdef CONFIG_64BIT
         movl $\nr, 4(%rsp)
+#else
+        movw $\nr, 2(%esp)
+#endif
         jmp trap_common
         .endm
 
@@ -34,6 +39,7 @@ trap_entries:
         .endr
 
 trap_common:
+#ifdef CONFIG_64BIT
         push %rdi
         push %rsi
         push %rdx
@@ -78,14 +84,48 @@ trap_common:
         /*
          * Back through Xen.  It wants rax, r11, rcx and a flags word below
          * the frame; no flag, so that Xen restores rcx and r11 from there.
+         * The code of the hypercall page pushes the three registers.
          */
         push $0
-        push %rcx
-        push %r11
-        push %rax
         jmp hypercall_page + 23 * 32
 #else
         iretq
 #endif
+
+#else /* CONFIG_32BIT */
+        push %edi
+        push %esi
+        push %edx
+        push %ecx
+        push %eax
+        push %ebx
+        push %ebp
+
+        /* The argument goes onto a stack aligned as the C ABI wants it. */
+        mov %esp, %ebx
+        and $~15, %esp
+        sub $12, %esp
+        push %ebx
+        cld
+        call handle_exception
+        mov %ebx, %esp
+
+        pop %ebp
+        pop %ebx
+        pop %eax
+        pop %ecx
+        pop %edx
+        pop %esi
+        pop %edi
+        add $4, %esp
+
+#ifdef CONFIG_PV
+        /* Xen wants eax below the frame; the hypercall page pushes it. */
+        jmp hypercall_page + 23 * 32
+#else
+        iretl
+#endif
+
+#endif /* CONFIG_64BIT */
 
         .section .note.GNU-stack, "", @progbits

@@ -37,6 +37,17 @@ static unsigned long fault_address(void)
 #endif
 }
 
+/* Where the stack was, the guest being all of one privilege. */
+static unsigned long stack_pointer(const struct cpu_regs *regs)
+{
+#ifdef CONFIG_64BIT
+    return regs->_sp;
+#else
+    /* Not stored: without a change of privilege the frame ends before it. */
+    return _u(&regs->_sp);
+#endif
+}
+
 void handle_exception(struct cpu_regs *regs)
 {
     static bool nested;
@@ -51,21 +62,25 @@ void handle_exception(struct cpu_regs *regs)
     nested = true;
     xtf_error("Unhandled exception: vector %u, error code %#x\n",
               regs->entry_vector, regs->error_code);
-    printk("  rip %p rsp %p flags %#lx", _p(regs->rip), _p(regs->_rsp),
-           regs->rflags);
+    printk("  ip %p sp %p flags %#lx", _p(regs->ip), _p(stack_pointer(regs)),
+           regs->flags);
     if ( regs->entry_vector == PAGE_FAULT )
         printk(" cr2 %p", _p(fault_address()));
-    printk("\n  rax %p rcx %p rdx %p rbx %p\n", _p(regs->rax),
-           _p(regs->rcx), _p(regs->rdx), _p(regs->rbx));
-    printk("  rsi %p rdi %p rbp %p\n", _p(regs->rsi), _p(regs->rdi),
-           _p(regs->rbp));
+    printk("\n  ax %p cx %p dx %p bx %p\n", _p(regs->ax), _p(regs->cx),
+           _p(regs->dx), _p(regs->bx));
+    printk("  si %p di %p bp %p\n", _p(regs->si), _p(regs->di), _p(regs->bp));
 
     xtf_exit();
 }
 
 #ifdef CONFIG_PV
 
+/* Xen's flat code segments for guests: ring 3, ring 1. */
+#ifdef CONFIG_64BIT
 #define GUEST_CS        0xe033
+#else
+#define GUEST_CS        0xe019
+#endif
 
 void arch_init_traps(void)
 {
@@ -89,12 +104,14 @@ void arch_init_traps(void)
 
 #define KERNEL_CS       0x08
 
-/* A 64-bit interrupt gate: present, ring 0, type 14. */
+/* An interrupt gate: present, ring 0, type 14. */
 struct gate {
     uint16_t offset_low, selector;
     uint8_t ist, type;
     uint16_t offset_mid;
+#ifdef CONFIG_64BIT
     uint32_t offset_high, unused;
+#endif
 };
 
 void arch_init_traps(void)
@@ -102,19 +119,21 @@ void arch_init_traps(void)
     static struct gate idt[NR_EXCEPTIONS] __aligned(16);
     struct {
         uint16_t limit;
-        uint64_t base;
+        unsigned long base;
     } __packed idtr = { sizeof(idt) - 1, _u(idt) };
 
     for ( unsigned int i = 0; i < NR_EXCEPTIONS; i++ )
     {
-        uint64_t entry = _u(&trap_entries[i * STUB_SIZE]);
+        unsigned long entry = _u(&trap_entries[i * STUB_SIZE]);
 
         idt[i] = (struct gate){
             .offset_low = entry,
             .selector = KERNEL_CS,
             .type = 0x8e,
             .offset_mid = entry >> 16,
+#ifdef CONFIG_64BIT
             .offset_high = entry >> 32,
+#endif
         };
     }
 

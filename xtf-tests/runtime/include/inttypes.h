@@ -12,8 +12,15 @@
 #define PRIu32 "u"
 #define PRIx32 "x"
 
+/* As the compiler defines int64_t. */
+#ifdef CONFIG_64BIT
 #define PRId64 "ld"
 #define PRIu64 "lu"
 #define PRIx64 "lx"
+#else
+#define PRId64 "lld"
+#define PRIu64 "llu"
+#define PRIx64 "llx"
+#endif
 
 #endif /* XTF_INTTYPES_H */

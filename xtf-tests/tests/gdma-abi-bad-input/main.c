@@ -48,8 +48,13 @@ const char test_title[] = "Grant-DMA: wrong input";
 /* What output fields hold before a call; a failing element leaves it. */
 #define UNTOUCHED       0x1122334455667000ULL
 
-/* An address with nothing behind it, in either environment. */
+/* An address with nothing behind it, in any environment. */
+#ifdef CONFIG_64BIT
 #define BAD_POINTER     _p(0x123456789000UL)
+#else
+/* Above all memory and below all devices of a PC with less than 2 GiB. */
+#define BAD_POINTER     _p(0xa5678000UL)
+#endif
 
 static uint8_t page[PAGE_SIZE] __page_aligned_bss;
 static uint8_t hole[PAGE_SIZE] __page_aligned_bss;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Pieces of assembly that both environments' entry code is made of. */
+/* Pieces of assembly that the environments' entry code is made of. */
 #ifndef XTF_X86_ASM_H
 #define XTF_X86_ASM_H
 

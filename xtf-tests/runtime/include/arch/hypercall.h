@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Calls into Xen through the hypercall page: 32 bytes of code for each
- * hypercall number, arguments in rdi, rsi, rdx, r10, r8, result in rax.
+ * hypercall number.  Arguments are in rdi, rsi, rdx, r10, r8 and the result in
+ * rax; for a 32-bit guest in ebx, ecx, edx, esi, edi and eax.
  */
 #ifndef XTF_X86_HYPERCALL_H
 #define XTF_X86_HYPERCALL_H
@@ -20,6 +21,7 @@ static __always_inline long xen_hypercall(
     unsigned int number, unsigned long a1, unsigned long a2, unsigned long a3,
     unsigned long a4, unsigned long a5)
 {
+#ifdef CONFIG_64BIT
     register unsigned long r10 __asm__ ("r10") = a4;
     register unsigned long r8 __asm__ ("r8") = a5;
     long result;
@@ -29,6 +31,16 @@ static __always_inline long xen_hypercall(
         : "=a" (result), "+D" (a1), "+S" (a2), "+d" (a3), "+r" (r10), "+r" (r8)
         : [entry] "r" (&hypercall_page[number * 32])
         : "memory");
+#else
+    long result;
+
+    /* eax holds the entry: all but the frame pointer's register is taken. */
+    __asm__ __volatile__ (
+        "call *%%eax"
+        : "=a" (result), "+b" (a1), "+c" (a2), "+d" (a3), "+S" (a4), "+D" (a5)
+        : "0" (&hypercall_page[number * 32])
+        : "memory");
+#endif
 
     return result;
 }

@@ -4,7 +4,8 @@
  *
  * HVM: the first 4 GiB of guest-physical memory are mapped at the same
  * virtual addresses (page 0 excepted, to catch NULL), so a frame number is a
- * page number, and device BARs below 4 GiB are reachable as they are.
+ * page number, and device BARs below 4 GiB are reachable as they are.  A 32-bit
+ * HVM guest runs without paging, which comes to the same, page 0 included.
  *
  * PV: Xen's builder maps the domain's pseudo-physical memory from virtual
  * address 0 on; what goes into page tables is the machine frame.
@@ -32,7 +33,11 @@ static inline unsigned long virt_to_pfn(const void *va)
 #ifdef CONFIG_PV
 
 /* Xen's read-only array of the pseudo-physical frame of each machine frame. */
+#ifdef CONFIG_64BIT
 #define MACH2PHYS       ((const unsigned long *)0xffff800000000000UL)
+#else
+#define MACH2PHYS       ((const unsigned long *)0xf5800000UL)
+#endif
 
 static inline void *mfn_to_virt(unsigned long mfn)
 {

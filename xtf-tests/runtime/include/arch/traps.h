@@ -8,9 +8,11 @@
 #include <xtf/types.h>
 
 /*
- * Registers at an exception, as the entry code of both environments stores
+ * Registers at an exception, as the entry code of all environments stores
  * them.  Where XTF knows a field by a shorter name too, that one works here.
  */
+#ifdef CONFIG_64BIT
+
 #define TRAP_REG(n) union { uint64_t r ## n; unsigned long n; }
 
 struct cpu_regs {
@@ -34,9 +36,36 @@ struct cpu_regs {
     uint16_t _ss, ss_unused[3];
 };
 
+#else /* CONFIG_32BIT */
+
+#define TRAP_REG(n) union { uint32_t e ## n; unsigned long n; }
+
+struct cpu_regs {
+    TRAP_REG(bp);
+    TRAP_REG(bx);
+    TRAP_REG(ax);
+    TRAP_REG(cx);
+    TRAP_REG(dx);
+    TRAP_REG(si);
+    TRAP_REG(di);
+
+    uint16_t error_code;
+    uint16_t entry_vector;
+
+    TRAP_REG(ip);
+    uint16_t cs, cs_unused;
+    TRAP_REG(flags);
+
+    /* Stored only if the exception raised the privilege. */
+    union { uint32_t _esp; unsigned long _sp; };
+    uint16_t _ss, ss_unused;
+};
+
+#endif
+
 #undef TRAP_REG
 
-/* How Xen started this domain; the other environment's pointer is NULL. */
+/* How Xen started this domain; the other kind of guest's pointer is NULL. */
 extern xen_pv_start_info_t *pv_start_info;
 extern xen_pvh_start_info_t *pvh_start_info;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Xen's base interface for x86_64 guests: numbers and shared structures. */
+/* Xen's base interface for x86 guests: numbers and shared structures. */
 #ifndef XEN_PUBLIC_XEN_H
 #define XEN_PUBLIC_XEN_H
 
@@ -62,7 +62,11 @@ struct vcpu_time_info {
 
 struct arch_vcpu_info {
     unsigned long cr2;
+#ifdef CONFIG_64BIT
     unsigned long pad;
+#else
+    unsigned long pad[5];
+#endif
 };
 
 struct vcpu_info {
@@ -73,12 +77,16 @@ struct vcpu_info {
     struct vcpu_time_info time;
 };
 
+/* One bit for each event channel; there are as many as bits in that many. */
+#define EVTCHN_WORDS (sizeof(unsigned long) * 8)
+
 /* The start of the shared page, up to what a test here may look at. */
 struct shared_info {
     struct vcpu_info vcpu_info[32];
-    unsigned long evtchn_pending[64];
-    unsigned long evtchn_mask[64];
-    uint8_t rest[4096 - 32 * sizeof(struct vcpu_info) - 128 * 8];
+    unsigned long evtchn_pending[EVTCHN_WORDS];
+    unsigned long evtchn_mask[EVTCHN_WORDS];
+    uint8_t rest[4096 - 32 * sizeof(struct vcpu_info) -
+                 2 * EVTCHN_WORDS * sizeof(unsigned long)];
 };
 typedef struct shared_info shared_info_t;
 
@@ -91,7 +99,7 @@ _Static_assert(sizeof(struct shared_info) == 4096, "one page");
 
 #define MAX_GUEST_CMDLINE               1024
 
-/* What a PV guest finds behind rsi at its entry point. */
+/* What a PV guest finds behind rsi (esi) at its entry point. */
 struct xen_pv_start_info {
     char magic[32];
     unsigned long nr_pages;

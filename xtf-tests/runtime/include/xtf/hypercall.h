@@ -23,7 +23,13 @@ static inline long hypercall_set_trap_table(const struct xen_trap_info *traps)
 static inline long hypercall_update_va_mapping(
     unsigned long linear, uint64_t pte, enum XEN_UVMF flags)
 {
+#ifdef CONFIG_64BIT
     return HYPERCALL3(long, __HYPERVISOR_update_va_mapping, linear, pte, flags);
+#else
+    /* An entry takes two arguments. */
+    return HYPERCALL4(long, __HYPERVISOR_update_va_mapping, linear,
+                      (uint32_t)pte, (uint32_t)(pte >> 32), flags);
+#endif
 }
 
 static inline long hypercall_memory_op(unsigned int cmd, void *arg)

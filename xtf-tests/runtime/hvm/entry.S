@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Start of a PVH (or HVM direct-boot) guest: 32-bit protected mode without
- * paging, ebx pointing to the start info.  Ends in xtf_main() in long mode.
+ * paging, ebx pointing to the start info.  Ends in xtf_main(), in long mode
+ * (hvm64) or still without paging (hvm32).
  */
 #include <arch/asm.h>
 #include <arch/page.h>
@@ -31,6 +32,7 @@ _elf_start:
         cld
         mov %ebx, pvh_start_info
 
+#ifdef CONFIG_64BIT
         mov $CR4_PAE, %eax
         mov %eax, %cr4
         mov $page_table_l4, %eax
@@ -44,11 +46,14 @@ _elf_start:
         mov %cr0, %eax
         or $(CR0_PG | CR0_WP), %eax
         mov %eax, %cr0
+#endif
 
         lgdt gdt_pointer
         ljmp $KERNEL_CS, $1f
 
+#ifdef CONFIG_64BIT
         .code64
+#endif
 1:      mov $KERNEL_DS, %eax
         mov %eax, %ds
         mov %eax, %es
@@ -57,25 +62,35 @@ _elf_start:
         mov %eax, %fs
         mov %eax, %gs
 
+#ifdef CONFIG_64BIT
         mov $boot_stack_top, %rsp
+#else
+        mov $boot_stack_top, %esp
+#endif
         call xtf_main
         ud2
 
         .section .data, "aw", @progbits
         .balign 8
 gdt:    .quad 0
+#ifdef CONFIG_64BIT
         .quad 0x00af9b000000ffff        /* KERNEL_CS: 64-bit code, ring 0. */
+#else
+        .quad 0x00cf9b000000ffff        /* KERNEL_CS: 32-bit code, ring 0. */
+#endif
         .quad 0x00cf93000000ffff        /* KERNEL_DS: data, ring 0. */
 gdt_pointer:
         .word . - gdt - 1
-        .quad gdt
+        .long gdt, 0
 
+        .section .data.page_aligned, "aw", @progbits
+        .balign PAGE_SIZE
+
+#ifdef CONFIG_64BIT
         /*
          * Identity map of 4 GiB.  The first 2 MiB are in small pages so that
          * page 0 can be left out.
          */
-        .section .data.page_aligned, "aw", @progbits
-        .balign PAGE_SIZE
 page_table_l4:
         .quad page_table_l3 + TABLE
         .fill 511, 8, 0
@@ -99,6 +114,7 @@ page_table_l1:
         .quad (small_page << PAGE_SHIFT) + LEAF
         .set small_page, small_page + 1
         .endr
+#endif
 
         /* Filled by Xen on request; ud2 until then. */
         .globl hypercall_page
