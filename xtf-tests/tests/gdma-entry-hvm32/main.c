@@ -54,7 +54,7 @@ struct query_size {
     int16_t status;
 };
 
-static uint64_t gdt[GDT_ENTRIES] __attribute__((__aligned__(16)));
+static uint64_t longer_gdt[GDT_ENTRIES] __attribute__((__aligned__(16)));
 static struct far_pointer code32;
 
 static uint8_t page[PAGE_SIZE] __page_aligned_bss;
@@ -100,19 +100,19 @@ static bool add_code32(void)
     unsigned int nr;
 
     asm volatile ("sgdt %0" : "=m" (table));
-    nr = (table.limit + 1) / sizeof(gdt[0]);
+    nr = (table.limit + 1) / sizeof(longer_gdt[0]);
     if ( nr >= GDT_ENTRIES )
         return false;
 
-    memcpy(gdt, (const void *)(unsigned long)table.base,
-           nr * sizeof(gdt[0]));
-    gdt[nr] = CODE32;
-    table.limit = (nr + 1) * sizeof(gdt[0]) - 1;
-    table.base = (unsigned long)gdt;
+    memcpy(longer_gdt, (const void *)(unsigned long)table.base,
+           nr * sizeof(longer_gdt[0]));
+    longer_gdt[nr] = CODE32;
+    table.limit = (nr + 1) * sizeof(longer_gdt[0]) - 1;
+    table.base = (unsigned long)longer_gdt;
     asm volatile ("lgdt %0" :: "m" (table));
 
     code32.offset = (unsigned long)code_in_32bit;
-    code32.selector = nr * sizeof(gdt[0]);
+    code32.selector = nr * sizeof(longer_gdt[0]);
 
     return true;
 }
