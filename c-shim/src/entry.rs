@@ -69,11 +69,16 @@ unsafe extern "C" fn gdma_rs_domain_init(
         },
         max_pins,
     };
+    // Like `Box::new`, but tells when there is no memory; and before anything is
+    // shared with the domain, because that could not be undone here.
+    let mut boxed = Vec::new();
+    if boxed.try_reserve_exact(1).is_err() {
+        return Errno::NoMem.wire();
+    }
     match DomainState::<Xen>::new(&XEN, &domain, limits) {
         Ok(state) => {
-            let Some(state) = into_raw(state) else {
-                return Errno::NoMem.wire();
-            };
+            boxed.push(state);
+            let state = boxed.leak().as_mut_ptr();
             // SAFETY: a live domain without state.
             unsafe { ffi::gdma_domain_set_state(domain.as_ptr(), state.cast()) };
             0
@@ -96,17 +101,9 @@ unsafe extern "C" fn gdma_rs_domain_destroy(domain: NonNull<ffi::Domain>) {
     }
     // SAFETY: a live domain.
     unsafe { ffi::gdma_domain_set_state(domain.as_ptr(), core::ptr::null_mut()) };
-    // SAFETY: the pointer came from into_raw(), that is from a vector with length
+    // SAFETY: the pointer came from gdma_rs_domain_init(), from a vector with length
     // and capacity 1, and nobody has another way to it any more.
     drop(unsafe { Vec::from_raw_parts(state.cast::<DomainState<Xen>>(), 1, 1) });
-}
-
-/// Like `Box::into_raw`, but tells when there is no memory.
-fn into_raw(state: DomainState<Xen>) -> Option<*mut DomainState<Xen>> {
-    let mut one = Vec::new();
-    one.try_reserve_exact(1).ok()?;
-    one.push(state);
-    Some(one.leak().as_mut_ptr())
 }
 
 /// Gives back what a dying domain holds of others.
