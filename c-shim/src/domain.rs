@@ -12,28 +12,39 @@ use crate::{ffi, xen::Xen};
 ///
 /// # Invariants
 ///
-/// 1. The pointer is that of a `struct domain` which outlives the value.
+/// 1. `facts.domain` is that of a `struct domain` which outlives the value, and is
+///    not NULL; the other facts are about it.
 /// 2. If `locked`, this value owes one `gdma_domain_put()`, on this CPU.
 pub(crate) struct XenDomain {
-    pointer: NonNull<ffi::Domain>,
+    facts: ffi::DomainFacts,
     locked: bool,
 }
 
 impl XenDomain {
     /// The domain that runs on this CPU.
+    #[inline]
     pub(crate) fn current() -> Self {
-        // SAFETY: `current` is never NULL, and does not change during a hypercall.
-        let pointer = unsafe { NonNull::new_unchecked(ffi::gdma_domain_current()) };
         Self {
-            pointer,
+            facts: ffi::gdma_domain_current(),
+            locked: false,
+        }
+    }
+
+    /// The domain that makes a hypercall.
+    #[inline]
+    pub(crate) fn caller(facts: ffi::DomainFacts) -> Self {
+        Self {
+            facts,
             locked: false,
         }
     }
 
     /// The domain with this id.
+    #[inline]
     pub(crate) fn by_id(id: DomId) -> Option<Self> {
-        NonNull::new(ffi::gdma_domain_get(id.0)).map(|pointer| Self {
-            pointer,
+        let facts = ffi::gdma_domain_get(id.0);
+        (!facts.domain.is_null()).then_some(Self {
+            facts,
             locked: true,
         })
     }
@@ -45,18 +56,21 @@ impl XenDomain {
     /// `pointer` is that of a `struct domain` that outlives the value.
     pub(crate) unsafe fn borrowed(pointer: NonNull<ffi::Domain>) -> Self {
         Self {
-            pointer,
+            // SAFETY: a live domain, says the caller.
+            facts: unsafe { ffi::gdma_domain_describe(pointer.as_ptr()) },
             locked: false,
         }
     }
 
     /// For calls into C, which may do with the domain what its own locking allows.
+    #[inline]
     pub(crate) fn as_ptr(&self) -> *mut ffi::Domain {
-        self.pointer.as_ptr()
+        self.facts.domain
     }
 }
 
 impl Drop for XenDomain {
+    #[inline]
     fn drop(&mut self) {
         if self.locked {
             // SAFETY: invariant 2.
@@ -66,9 +80,9 @@ impl Drop for XenDomain {
 }
 
 impl Domain<Xen> for XenDomain {
+    #[inline]
     fn id(&self) -> DomId {
-        // SAFETY: invariant 1; the field never changes.
-        DomId(unsafe { ffi::gdma_domain_id(self.as_ptr()) })
+        DomId(self.facts.id)
     }
 
     fn is_dying(&self) -> bool {
@@ -76,9 +90,9 @@ impl Domain<Xen> for XenDomain {
         unsafe { ffi::gdma_domain_is_dying(self.as_ptr()) }
     }
 
+    #[inline]
     fn is_translated(&self) -> bool {
-        // SAFETY: invariant 1.
-        unsafe { ffi::gdma_domain_is_translated(self.as_ptr()) }
+        self.facts.translated
     }
 
     fn is_direct_mapped(&self) -> bool {
@@ -86,13 +100,17 @@ impl Domain<Xen> for XenDomain {
         unsafe { ffi::gdma_domain_is_direct_mapped(self.as_ptr()) }
     }
 
-    fn state(&self) -> Option<&DomainState<Xen>> {
+    fn releases_cpu_mappings(&self) -> bool {
         // SAFETY: invariant 1.
-        let state = unsafe { ffi::gdma_domain_state(self.as_ptr()) };
+        unsafe { ffi::gdma_domain_releases_cpu_mappings(self.as_ptr()) }
+    }
+
+    #[inline]
+    fn state(&self) -> Option<&DomainState<Xen>> {
         // SAFETY: NULL, or what entry::domain_init put there, which only
         // entry::domain_destroy takes away, when no reference to the domain is
         // left (it runs after an RCU grace period, or before anyone knows of the
         // domain).
-        unsafe { state.cast::<DomainState<Xen>>().as_ref() }
+        unsafe { self.facts.state.cast::<DomainState<Xen>>().as_ref() }
     }
 }

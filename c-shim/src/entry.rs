@@ -8,18 +8,18 @@ use core::{
 };
 
 use hv::{
-    addr::GuestPtr,
+    addr::{GrantRef, GuestPtr},
     dma::unmap::{Release, release_all},
-    grant::{TableLimits, cpu_map::release_cpu_mappings},
+    grant::{TableLimits, cpu_map::release_cpu_mappings, table::FrameKind},
     host::Domain,
     hypercall::{self, Outcome, grant_table::GuestLayout},
     state::{DomainLimits, DomainState},
 };
-use hypercall_abi::Errno;
+use hypercall_abi::{Errno, grant::GNTTABOP_CMD_MASK};
 
 use crate::{
     domain::XenDomain,
-    ffi::{self, Progress},
+    ffi::{self, Call},
     runtime,
     xen::{XEN, Xen},
 };
@@ -27,10 +27,22 @@ use crate::{
 /// Active grants of a domain that are named in the log.
 const NAMED_GRANTS: usize = 10;
 
+/// Xen's `XENMAPIDX_grant_table_status`: a bit of an index that says that a status
+/// frame is meant.
+const STATUS_INDEX: u64 = 1 << 31;
+
+fn kind(status: bool) -> FrameKind {
+    if status {
+        FrameKind::Status
+    } else {
+        FrameKind::Shared
+    }
+}
+
 /// Once, before anything else.
 #[unsafe(no_mangle)]
-extern "C" fn gdma_rs_init() {
-    runtime::init_log();
+extern "C" fn gdma_rs_init(verbose: bool) {
+    runtime::init_log(verbose);
 }
 
 /// A panic, to see what it looks like.
@@ -57,6 +69,7 @@ unsafe extern "C" fn gdma_rs_domain_init(
     max_frames: u32,
     max_maptrack_frames: u32,
     max_version: u32,
+    vcpus: u32,
     max_pins: u32,
 ) -> c_int {
     // SAFETY: alive, says the caller.
@@ -66,6 +79,7 @@ unsafe extern "C" fn gdma_rs_domain_init(
             max_frames,
             max_maptrack_frames,
             max_version,
+            vcpus,
         },
         max_pins,
     };
@@ -95,7 +109,7 @@ unsafe extern "C" fn gdma_rs_domain_init(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gdma_rs_domain_destroy(domain: NonNull<ffi::Domain>) {
     // SAFETY: alive, says the caller.
-    let state = unsafe { ffi::gdma_domain_state(domain.as_ptr()) };
+    let state = unsafe { ffi::gdma_domain_describe(domain.as_ptr()) }.state;
     if state.is_null() {
         return;
     }
@@ -120,7 +134,7 @@ unsafe extern "C" fn gdma_rs_release_mappings(domain: NonNull<ffi::Domain>) -> c
     };
     // Devices first: a stuck IOMMU keeps its frames, and nothing else.
     let released = release_all(&XEN, &domain, state);
-    if released == Release::Preempted || !release_cpu_mappings(&XEN, state) {
+    if released == Release::Preempted || !release_cpu_mappings(&XEN, &domain, state) {
         return Errno::Restart.wire();
     }
     0
@@ -139,7 +153,7 @@ unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
         return;
     };
     let mut active = 0;
-    state.grants.for_each_active(|gref, entry| {
+    state.grants.for_each_active(&domain, |gref, _, entry| {
         active += 1;
         if active <= NAMED_GRANTS {
             log::debug!(
@@ -159,6 +173,49 @@ unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
     }
 }
 
+/// Writes what others use of a domain's grants to the console.
+///
+/// # Safety
+///
+/// `domain` is alive.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gdma_rs_show(domain: NonNull<ffi::Domain>) {
+    // SAFETY: alive, says the caller.
+    let domain = unsafe { XenDomain::borrowed(domain) };
+    if let Some(state) = domain.state() {
+        state.grants.show(&domain, runtime::print);
+    }
+}
+
+/// The frame that an entry grants, and the entry's flags or status.
+///
+/// # Safety
+///
+/// `state` is that of a domain that is alive; `gfn` and `flags` are writable.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gdma_rs_granted_frame(
+    state: *const c_void,
+    gref: u32,
+    gfn: NonNull<u64>,
+    flags: NonNull<u16>,
+) -> c_int {
+    // SAFETY: NULL, or what gdma_rs_domain_init() made for a domain that lives.
+    let state = unsafe { state.cast::<DomainState<Xen>>().as_ref() };
+    let granted = state
+        .ok_or(Errno::Inval)
+        .and_then(|state| state.granted_frame(&XEN, GrantRef(gref)));
+    match granted {
+        Ok((frame, status)) => {
+            // SAFETY: writable, says the caller.
+            unsafe { gfn.write(frame.number()) };
+            // SAFETY: writable, says the caller.
+            unsafe { flags.write(status) };
+            0
+        }
+        Err(error) => error.wire(),
+    }
+}
+
 /// Finds the machine frame of table frame `index`, and keeps the table locked.
 ///
 /// # Safety
@@ -168,6 +225,7 @@ unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gdma_rs_map_frame_begin(
     domain: NonNull<ffi::Domain>,
+    status: bool,
     index: u64,
     mfn: NonNull<u64>,
 ) -> c_int {
@@ -176,7 +234,8 @@ unsafe extern "C" fn gdma_rs_map_frame_begin(
     let Some(state) = domain.state() else {
         return Errno::Inval.wire();
     };
-    match state.grants.frame_for_mapping(&XEN, &domain, index) {
+    let index = if status { index & !STATUS_INDEX } else { index };
+    match state.grants.frame_for_mapping(&XEN, &domain, status, index) {
         Ok((frame, guard)) => {
             // SAFETY: writable, says the caller.
             unsafe { mfn.write(frame.number()) };
@@ -210,10 +269,15 @@ unsafe extern "C" fn gdma_rs_map_frame_end(domain: NonNull<ffi::Domain>) {
 ///
 /// `domain` is alive.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn gdma_rs_resource_max_frames(domain: NonNull<ffi::Domain>) -> u32 {
+unsafe extern "C" fn gdma_rs_resource_max_frames(
+    domain: NonNull<ffi::Domain>,
+    status: bool,
+) -> u32 {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    domain.state().map_or(0, |state| state.grants.max_frames())
+    domain
+        .state()
+        .map_or(0, |state| state.grants.max_frames(kind(status)))
 }
 
 /// Machine frames of a domain's table.
@@ -224,6 +288,7 @@ unsafe extern "C" fn gdma_rs_resource_max_frames(domain: NonNull<ffi::Domain>) -
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gdma_rs_acquire_resource(
     domain: NonNull<ffi::Domain>,
+    status: bool,
     first: u32,
     count: u32,
     mfns: NonNull<u64>,
@@ -237,19 +302,26 @@ unsafe extern "C" fn gdma_rs_acquire_resource(
     let result = domain.state().ok_or(Errno::Inval).and_then(|state| {
         state
             .grants
-            .frames_for_resource(&XEN, &domain, first, mfns)
+            .frames_for_resource(&XEN, &domain, kind(status), first, mfns)
             // As in gdma_rs_map_frame_begin().
             .map_err(|_| Errno::Inval)
     });
     wire(result)
 }
 
-fn finish(outcome: Outcome, progress: &mut Progress) -> c_long {
+#[inline(always)]
+fn finish(cmd: u32, outcome: Outcome, call: &mut Call) -> c_long {
     match outcome {
         Outcome::Complete => 0,
         Outcome::Failed(error) => c_long::from(error.wire()),
-        Outcome::Continue { elements, bytes } => {
-            *progress = Progress { elements, bytes };
+        Outcome::Continue {
+            elements,
+            bytes,
+            resume,
+        } => {
+            call.elements.write(elements);
+            call.bytes.write(bytes);
+            call.cmd.write(cmd & GNTTABOP_CMD_MASK | resume);
             1
         }
     }
@@ -262,7 +334,7 @@ extern "C" fn gdma_rs_grant_table_op(
     at: *const c_void,
     count: u32,
     compat: bool,
-    progress: &mut Progress,
+    call: &mut Call,
 ) -> c_long {
     let layout = if compat {
         GuestLayout::Compat
@@ -270,23 +342,16 @@ extern "C" fn gdma_rs_grant_table_op(
         GuestLayout::Native
     };
     let at = GuestPtr(at.addr() as u64);
-    finish(
-        hypercall::grant_table::dispatch(&XEN, layout, cmd, at, count),
-        progress,
-    )
+    let xen = Xen::during(call);
+    let outcome = hypercall::grant_table::dispatch(&xen, layout, cmd, at, count);
+    finish(cmd, outcome, call)
 }
 
 /// Hypercall 47.
 #[unsafe(no_mangle)]
-extern "C" fn gdma_rs_dma_op(
-    cmd: u32,
-    at: *const c_void,
-    count: u32,
-    progress: &mut Progress,
-) -> c_long {
+extern "C" fn gdma_rs_dma_op(cmd: u32, at: *const c_void, count: u32, call: &mut Call) -> c_long {
     let at = GuestPtr(at.addr() as u64);
-    finish(
-        hypercall::grant_dma::dispatch(&XEN, cmd, at, count),
-        progress,
-    )
+    let xen = Xen::during(call);
+    let outcome = hypercall::grant_dma::dispatch(&xen, cmd, at, count);
+    finish(cmd, outcome, call)
 }

@@ -3,12 +3,25 @@
 //! `xen/common/grant-dma/`, in the file named above it; the prototypes are in
 //! `gdma.h` there and must be changed together with these.
 
-use core::ffi::{c_int, c_uint, c_void};
+use core::{
+    ffi::{c_int, c_uint, c_void},
+    mem::MaybeUninit,
+};
 
 /// `struct domain`.
 #[repr(C)]
 pub(crate) struct Domain {
     _opaque: [u8; 0],
+}
+
+/// `struct gdma_domain`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct DomainFacts {
+    pub(crate) domain: *mut Domain,
+    pub(crate) state: *mut c_void,
+    pub(crate) id: u16,
+    pub(crate) translated: bool,
 }
 
 /// `struct page_info`.
@@ -17,11 +30,14 @@ pub(crate) struct Page {
     _opaque: [u8; 0],
 }
 
-/// `struct gdma_progress`.
+/// `struct gdma_call`.
 #[repr(C)]
-pub(crate) struct Progress {
-    pub(crate) elements: u32,
-    pub(crate) bytes: u64,
+pub(crate) struct Call {
+    pub(crate) caller: DomainFacts,
+    pub(crate) vcpu: u32,
+    pub(crate) elements: MaybeUninit<u32>,
+    pub(crate) bytes: MaybeUninit<u64>,
+    pub(crate) cmd: MaybeUninit<u32>,
 }
 
 /// `GDMA_SPINLOCK_SIZE`.
@@ -39,6 +55,15 @@ pub(crate) const PCI_NO_IOMMU: c_uint = 2;
 
 pub(crate) const PIN_OKAY: c_uint = 0;
 pub(crate) const PIN_TRY_AGAIN: c_uint = 2;
+pub(crate) const PIN_NOT_WRITABLE: c_uint = 3;
+pub(crate) const PIN_GONE: c_uint = 4;
+
+pub(crate) const STEAL_OKAY: c_uint = 0;
+pub(crate) const STEAL_BAD_PAGE: c_uint = 1;
+
+pub(crate) const TRACE_MAP: c_uint = 1;
+pub(crate) const TRACE_UNMAP: c_uint = 2;
+pub(crate) const TRACE_TRANSFER: c_uint = 3;
 
 pub(crate) const LOG_ERROR: c_uint = 1;
 pub(crate) const LOG_WARNING: c_uint = 2;
@@ -46,7 +71,12 @@ pub(crate) const LOG_INFO: c_uint = 3;
 pub(crate) const LOG_DEBUG: c_uint = 4;
 
 unsafe extern "C" {
+    // options.c
+    pub(crate) safe fn gdma_transitive_allowed() -> bool;
+    pub(crate) safe fn gdma_transfer_allowed() -> bool;
+
     // console.c
+    pub(crate) fn gdma_print(msg: *const u8, len: usize);
     pub(crate) fn gdma_log(level: c_uint, msg: *const u8, len: usize);
     pub(crate) fn gdma_panic(msg: *const u8, len: usize) -> !;
 
@@ -65,14 +95,14 @@ unsafe extern "C" {
     pub(crate) fn gdma_write_unlock(lock: *mut c_void);
 
     // domain.c
-    pub(crate) safe fn gdma_domain_current() -> *mut Domain;
-    pub(crate) safe fn gdma_domain_get(domid: u16) -> *mut Domain;
+    pub(crate) fn gdma_domain_describe(domain: *mut Domain) -> DomainFacts;
+    pub(crate) safe fn gdma_domain_current() -> DomainFacts;
+    pub(crate) safe fn gdma_domain_get(domid: u16) -> DomainFacts;
     pub(crate) fn gdma_domain_put(domain: *mut Domain);
-    pub(crate) fn gdma_domain_id(domain: *const Domain) -> u16;
     pub(crate) fn gdma_domain_is_dying(domain: *const Domain) -> bool;
-    pub(crate) fn gdma_domain_is_translated(domain: *const Domain) -> bool;
     pub(crate) fn gdma_domain_is_direct_mapped(domain: *const Domain) -> bool;
-    pub(crate) fn gdma_domain_state(domain: *const Domain) -> *mut c_void;
+    pub(crate) fn gdma_domain_releases_cpu_mappings(domain: *const Domain) -> bool;
+    pub(crate) safe fn gdma_current_vcpu() -> c_uint;
     pub(crate) fn gdma_domain_set_state(domain: *mut Domain, state: *mut c_void);
     pub(crate) fn gdma_xsm_map(
         holder: *mut Domain,
@@ -82,6 +112,10 @@ unsafe extern "C" {
     pub(crate) fn gdma_xsm_unmap(holder: *mut Domain, granter: *mut Domain) -> c_int;
     pub(crate) fn gdma_xsm_setup(caller: *mut Domain, target: *mut Domain) -> c_int;
     pub(crate) fn gdma_xsm_query(caller: *mut Domain, target: *mut Domain) -> c_int;
+    pub(crate) fn gdma_xsm_transfer(caller: *mut Domain, receiver: *mut Domain) -> c_int;
+    pub(crate) fn gdma_xsm_copy(source: *mut Domain, dest: *mut Domain) -> c_int;
+    pub(crate) safe fn gdma_trace(event: c_uint, other: u16);
+    pub(crate) static gdma_tracing: *const bool;
 
     // pages.c
     pub(crate) fn gdma_page_again(
@@ -89,21 +123,40 @@ unsafe extern "C" {
         mfn: u64,
         take_type: bool,
         page: *mut *mut Page,
-    ) -> bool;
+    ) -> c_uint;
+    pub(crate) fn gdma_page_of_mfn(mfn: u64, page: *mut *mut Page) -> *mut Domain;
     pub(crate) fn gdma_page_put(page: *mut Page, has_type: bool);
+    pub(crate) fn gdma_page_leave_to_page_tables(page: *mut Page, has_type: bool);
+    pub(crate) fn gdma_page_copy(
+        to: *mut Page,
+        to_offset: c_uint,
+        from: *const Page,
+        from_offset: c_uint,
+        len: c_uint,
+    );
+    pub(crate) fn gdma_page_flush_cache(
+        page: *const Page,
+        offset: c_uint,
+        length: c_uint,
+        op: u32,
+    ) -> c_int;
     pub(crate) fn gdma_page_mfn(page: *const Page) -> u64;
     pub(crate) fn gdma_page_mark_dirty(owner: *mut Domain, page: *const Page);
     pub(crate) safe fn gdma_shared_alloc() -> *mut u8;
     pub(crate) fn gdma_shared_free(va: *mut u8);
     pub(crate) fn gdma_shared_share(va: *mut u8, owner: *mut Domain);
+    pub(crate) fn gdma_shared_unshare(va: *mut u8, owner: *mut Domain) -> c_int;
+    pub(crate) fn gdma_shared_clear(va: *mut u8);
     pub(crate) fn gdma_shared_mfn(va: *const u8) -> u64;
     pub(crate) fn gdma_shared_gfn(va: *const u8, owner: *const Domain, gfn: *mut u64) -> bool;
+    #[cfg(not(target_arch = "x86_64"))]
     pub(crate) fn gdma_shared_cmpxchg32(
         owner: *mut Domain,
         ptr: *mut u32,
         old: u32,
         new: u32,
     ) -> u32;
+    #[cfg(not(target_arch = "x86_64"))]
     pub(crate) fn gdma_shared_clear16(owner: *mut Domain, ptr: *mut u16, bits: u16);
 
     // p2m.c
@@ -112,6 +165,7 @@ unsafe extern "C" {
         gfn: u64,
         write: bool,
         take_type: bool,
+        io: bool,
         page: *mut *mut Page,
     ) -> c_uint;
     pub(crate) fn gdma_gfn_is_hole(domain: *mut Domain, gfn: u64) -> bool;
@@ -121,8 +175,27 @@ unsafe extern "C" {
         page: *const Page,
         gntmap_flags: u32,
         cache_flags: u16,
-    ) -> bool;
-    pub(crate) fn gdma_cpu_unmap(host_addr: u64, page: *const Page, gntmap_flags: u32) -> bool;
+    ) -> c_int;
+    pub(crate) fn gdma_cpu_unmap(
+        host_addr: u64,
+        page: *const Page,
+        new_addr: u64,
+        gntmap_flags: u32,
+    ) -> c_int;
+    pub(crate) safe fn gdma_flush_cpu_tlb();
+
+    // transfer.c
+    pub(crate) fn gdma_page_steal(domain: *mut Domain, gfn: u64, page: *mut *mut Page) -> c_uint;
+    pub(crate) fn gdma_page_free_stolen(page: *mut Page);
+    pub(crate) fn gdma_page_for(
+        page: *mut Page,
+        receiver: *mut Domain,
+        wide_frames: bool,
+    ) -> *mut Page;
+    pub(crate) fn gdma_page_reserve(receiver: *mut Domain) -> bool;
+    pub(crate) fn gdma_page_unreserve(receiver: *mut Domain);
+    pub(crate) fn gdma_page_assign(page: *mut Page, receiver: *mut Domain) -> bool;
+    pub(crate) fn gdma_page_place(owner: *mut Domain, gfn: u64, mfn: u64) -> bool;
 
     // guest.c
     pub(crate) safe fn gdma_guest_range_okay(at: *const c_void, bytes: u64) -> bool;
@@ -156,5 +229,7 @@ unsafe extern "C" {
         count: u64,
         flush_flags: u32,
     ) -> c_int;
+    pub(crate) fn gdma_identity_map(domain: *mut Domain, mfn: u64, write: bool) -> c_int;
+    pub(crate) fn gdma_identity_unmap(domain: *mut Domain, mfn: u64) -> c_int;
     pub(crate) fn gdma_pci_device(owner: *const Domain, sbdf: u32) -> c_uint;
 }

@@ -62,6 +62,10 @@ impl<T: Send> SpinLock<T> for XenSpin<T> {
         unsafe { ffi::gdma_spin_lock(self.lock.as_ptr()) };
         XenSpinGuard(self)
     }
+
+    fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
 }
 
 impl<T> Deref for XenSpinGuard<'_, T> {

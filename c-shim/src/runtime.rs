@@ -83,10 +83,25 @@ impl log::Log for Console {
 }
 
 /// Sends `log` to Xen's console. Once, before anything else of this crate.
-pub(crate) fn init_log() {
+/// `verbose`: what only developers want to see as well.
+pub(crate) fn init_log(verbose: bool) {
     if log::set_logger(&CONSOLE).is_ok() {
-        log::set_max_level(log::LevelFilter::Debug);
+        log::set_max_level(if verbose {
+            log::LevelFilter::Debug
+        } else {
+            log::LevelFilter::Info
+        });
     }
+}
+
+/// Writes a line to Xen's console that somebody asked for: without a mark, and
+/// whatever the log level.
+pub(crate) fn print(line: core::fmt::Arguments<'_>) {
+    let mut message = Message::new();
+    // Only truncation could go wrong, and that is no error.
+    let _ = message.write_fmt(line);
+    // SAFETY: gdma_print() reads `len` bytes of text, all of them written.
+    unsafe { ffi::gdma_print(message.text.as_ptr(), message.len) }
 }
 
 #[panic_handler]

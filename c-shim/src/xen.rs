@@ -1,31 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! [`Host`]: Xen, as the service sees it.
 
-use core::ffi::{c_int, c_uint, c_void};
+use core::{
+    ffi::{c_int, c_uint, c_void},
+    mem::MaybeUninit,
+    slice,
+};
 
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        DeviceError, FlushFlags, Flushed, FrameError, GuestFault, Host, IommuError, IommuMode,
-        OutOfMemory, PciFacts, Refused,
+        CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed, FrameError,
+        GuestFault, Host, IoMemory, IommuError, IommuMode, OutOfMemory, PciFacts, Refused,
+        StealError, TraceEvent,
     },
 };
+use hypercall_abi::{Errno, grant::Gntst};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     domain::XenDomain,
     ffi,
     locks::{XenReadWrite, XenSpin},
-    page::{XenFrame, XenSharedPage},
+    page::{XenFrame, XenLoosePage, XenSharedPage},
 };
 
 /// The hypervisor this code is linked into.
-pub(crate) struct Xen;
+pub(crate) struct Xen {
+    /// Who makes the hypercall that is being worked on, and on which vcpu.
+    call: Option<(ffi::DomainFacts, u32)>,
+}
 
-/// The hypervisor, for everyone.
-pub(crate) static XEN: Xen = Xen;
+// SAFETY: facts about a domain are not bound to a CPU. Who uses the pointers among
+// them has to say why he may.
+unsafe impl Send for Xen {}
+// SAFETY: the same.
+unsafe impl Sync for Xen {}
+
+/// The hypervisor, outside of our hypercalls.
+pub(crate) static XEN: Xen = Xen { call: None };
+
+impl Xen {
+    /// The hypervisor, for the time of a hypercall.
+    #[inline(always)]
+    pub(crate) fn during(call: &ffi::Call) -> Self {
+        Self {
+            call: Some((call.caller, call.vcpu)),
+        }
+    }
+}
 
 fn allowed(result: c_int) -> Result<(), Refused> {
     if result == 0 { Ok(()) } else { Err(Refused) }
+}
+
+fn status(result: c_int) -> Result<(), Gntst> {
+    match Gntst::from_wire(result) {
+        Gntst::Okay => Ok(()),
+        error => Err(error),
+    }
 }
 
 fn to_guest(at: GuestPtr) -> *mut c_void {
@@ -38,11 +71,24 @@ impl Host for Xen {
     type Domain = XenDomain;
     type Frame = XenFrame;
     type SharedPage = XenSharedPage;
+    type LoosePage = XenLoosePage;
 
     const CPU_MAP_TAKES_TYPE: bool = cfg!(target_arch = "x86_64");
 
+    #[inline(always)]
     fn current(&self) -> XenDomain {
-        XenDomain::current()
+        match self.call {
+            Some((caller, _)) => XenDomain::caller(caller),
+            None => XenDomain::current(),
+        }
+    }
+
+    #[inline(always)]
+    fn current_vcpu(&self) -> u32 {
+        match self.call {
+            Some((_, vcpu)) => vcpu,
+            None => ffi::gdma_current_vcpu(),
+        }
     }
 
     fn domain(&self, id: DomId) -> Option<XenDomain> {
@@ -74,16 +120,38 @@ impl Host for Xen {
         allowed(unsafe { ffi::gdma_xsm_query(caller.as_ptr(), target.as_ptr()) })
     }
 
+    fn may_transfer(&self, caller: &XenDomain, receiver: &XenDomain) -> Result<(), Refused> {
+        // SAFETY: live domains.
+        allowed(unsafe { ffi::gdma_xsm_transfer(caller.as_ptr(), receiver.as_ptr()) })
+    }
+
+    fn may_copy(&self, source: &XenDomain, dest: &XenDomain) -> Result<(), Refused> {
+        // SAFETY: live domains.
+        allowed(unsafe { ffi::gdma_xsm_copy(source.as_ptr(), dest.as_ptr()) })
+    }
+
+    fn transitive_allowed(&self) -> bool {
+        ffi::gdma_transitive_allowed()
+    }
+
+    fn transfer_allowed(&self) -> bool {
+        ffi::gdma_transfer_allowed()
+    }
+
+    #[inline(always)]
     fn pin_gfn(
         &self,
         owner: &XenDomain,
         gfn: Gfn,
         access: Access,
         take_type: bool,
+        io: IoMemory,
     ) -> Result<XenFrame, FrameError> {
-        XenFrame::pin_gfn(owner, gfn, access.write, take_type)
+        let io = io == IoMemory::Allowed;
+        XenFrame::pin_gfn(owner, gfn, access.write, take_type, io)
     }
 
+    #[inline(always)]
     fn pin_again(
         &self,
         owner: &XenDomain,
@@ -102,31 +170,155 @@ impl Host for Xen {
         unsafe { ffi::gdma_page_mark_dirty(owner.as_ptr(), frame.as_ptr()) }
     }
 
+    #[inline(always)]
+    fn copy_between(
+        &self,
+        from: &XenFrame,
+        from_offset: u16,
+        to: &XenFrame,
+        to_offset: u16,
+        len: u16,
+    ) {
+        // SAFETY: referenced pages; the ranges are inside them, says the caller.
+        unsafe {
+            ffi::gdma_page_copy(
+                to.as_ptr(),
+                to_offset.into(),
+                from.as_ptr(),
+                from_offset.into(),
+                len.into(),
+            );
+        }
+    }
+
+    fn pin_mfn(&self, mfn: Mfn) -> Result<(XenDomain, XenFrame), FrameError> {
+        XenFrame::pin_mfn(mfn)
+    }
+
+    fn flush_cache(
+        &self,
+        frame: &XenFrame,
+        offset: u16,
+        length: u16,
+        op: u32,
+    ) -> Result<(), Errno> {
+        // SAFETY: a referenced page; the range is inside it, says the caller.
+        let result =
+            unsafe { ffi::gdma_page_flush_cache(frame.as_ptr(), offset.into(), length.into(), op) };
+        match result {
+            0 => Ok(()),
+            // The only reason there is.
+            _ => Err(Errno::OpNotSupp),
+        }
+    }
+
+    fn steal_page(&self, owner: &XenDomain, gfn: Gfn) -> Result<XenLoosePage, StealError> {
+        XenLoosePage::steal(owner, gfn)
+    }
+
+    fn page_for(
+        &self,
+        page: XenLoosePage,
+        receiver: &XenDomain,
+        wide_frames: bool,
+    ) -> Option<XenLoosePage> {
+        page.usable_for(receiver, wide_frames)
+    }
+
+    fn assign_page(
+        &self,
+        page: XenLoosePage,
+        receiver: &XenDomain,
+        commit: impl FnOnce() -> bool,
+    ) -> Result<Mfn, CannotPlace> {
+        page.assign(receiver, commit)
+    }
+
+    fn place_page(&self, owner: &XenDomain, gfn: Gfn, mfn: Mfn) -> Result<Gfn, CannotPlace> {
+        // SAFETY: a live domain; for Xen's memory safety any frame numbers will do.
+        if unsafe { ffi::gdma_page_place(owner.as_ptr(), gfn.number(), mfn.number()) } {
+            Ok(if owner.is_translated() {
+                gfn
+            } else {
+                Gfn::new(mfn.number())
+            })
+        } else {
+            Err(CannotPlace)
+        }
+    }
+
     fn cpu_map_needs_identity(&self, holder: &XenDomain) -> bool {
         // SAFETY: a live domain.
         unsafe { ffi::gdma_cpu_map_needs_identity(holder.as_ptr()) }
     }
 
+    fn identity_map(&self, holder: &XenDomain, mfn: Mfn, access: Access) -> Result<(), IommuError> {
+        // SAFETY: a live domain; for Xen's memory safety any frame number will do.
+        match unsafe { ffi::gdma_identity_map(holder.as_ptr(), mfn.number(), access.write) } {
+            0 => Ok(()),
+            _ => Err(IommuError),
+        }
+    }
+
+    fn identity_unmap(&self, holder: &XenDomain, mfn: Mfn) -> Result<(), IommuError> {
+        // SAFETY: a live domain; for Xen's memory safety any frame number will do.
+        match unsafe { ffi::gdma_identity_unmap(holder.as_ptr(), mfn.number()) } {
+            0 => Ok(()),
+            _ => Err(IommuError),
+        }
+    }
+
+    #[inline(always)]
     fn map_for_cpu(
         &self,
         host_addr: u64,
         frame: &XenFrame,
         gntmap_flags: u32,
         cache_flags: u16,
-    ) -> bool {
+    ) -> Result<(), Gntst> {
         // SAFETY: a referenced page; the function checks the guest's address.
-        unsafe { ffi::gdma_cpu_map(host_addr, frame.as_ptr(), gntmap_flags, cache_flags) }
+        status(unsafe { ffi::gdma_cpu_map(host_addr, frame.as_ptr(), gntmap_flags, cache_flags) })
     }
 
-    fn unmap_for_cpu(&self, host_addr: u64, frame: &XenFrame, gntmap_flags: u32) -> bool {
-        // SAFETY: a referenced page; the function checks what is mapped there.
-        unsafe { ffi::gdma_cpu_unmap(host_addr, frame.as_ptr(), gntmap_flags) }
+    #[inline(always)]
+    fn unmap_for_cpu(
+        &self,
+        host_addr: u64,
+        frame: &XenFrame,
+        new_addr: u64,
+        gntmap_flags: u32,
+    ) -> Result<(), Gntst> {
+        // SAFETY: a referenced page; the function checks what is mapped at the two
+        // addresses.
+        status(unsafe { ffi::gdma_cpu_unmap(host_addr, frame.as_ptr(), new_addr, gntmap_flags) })
     }
 
+    fn flush_cpu_tlb(&self) {
+        ffi::gdma_flush_cpu_tlb();
+    }
+
+    #[inline]
+    fn trace(&self, event: TraceEvent, other: DomId) {
+        // SAFETY: a constant of C's.
+        let tracing = unsafe { ffi::gdma_tracing };
+        // SAFETY: a variable of Xen's, read as Xen's own macros do.
+        if !unsafe { tracing.read_volatile() } {
+            return;
+        }
+        let event = match event {
+            TraceEvent::Map => ffi::TRACE_MAP,
+            TraceEvent::Unmap => ffi::TRACE_UNMAP,
+            TraceEvent::Transfer => ffi::TRACE_TRANSFER,
+        };
+        ffi::gdma_trace(event, other.0);
+    }
+
+    #[inline(always)]
     fn guest_range_ok(&self, at: GuestPtr, bytes: u64) -> bool {
         ffi::gdma_guest_range_okay(to_guest(at), bytes)
     }
 
+    #[inline(always)]
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
         let len = c_uint::try_from(into.len()).map_err(|_| GuestFault)?;
         // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
@@ -134,6 +326,30 @@ impl Host for Xen {
         if copied { Ok(()) } else { Err(GuestFault) }
     }
 
+    #[inline(always)]
+    fn with_elements<T, R>(
+        &self,
+        at: GuestPtr,
+        count: usize,
+        work: impl FnOnce(&mut [T]) -> R,
+    ) -> Result<R, GuestFault>
+    where
+        T: FromBytes + IntoBytes + Immutable + Copy,
+    {
+        let mut room = [const { MaybeUninit::<T>::uninit() }; ELEMENTS_PER_COPY];
+        let room = room.get_mut(..count).ok_or(GuestFault)?;
+        let len = size_of_val(room) as c_uint;
+        let start = room.as_mut_ptr();
+        // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
+        if !unsafe { ffi::gdma_guest_read(start.cast(), to_guest(at), len) } {
+            return Err(GuestFault);
+        }
+        // SAFETY: all `count` elements have been written, and any bytes are a `T`.
+        let elements = unsafe { slice::from_raw_parts_mut(start.cast::<T>(), count) };
+        Ok(work(elements))
+    }
+
+    #[inline(always)]
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {
         let len = c_uint::try_from(from.len()).map_err(|_| GuestFault)?;
         // SAFETY: `len` bytes to read; the copy itself checks the guest's address.

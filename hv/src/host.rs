@@ -8,11 +8,18 @@
 //! allegations, and only an implementation's answer (a [`Host::Frame`], bytes
 //! copied in) is something to work with.
 
+use hypercall_abi::{Errno, grant::Gntst};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     state::DomainState,
     sync::{ReadWriteLock, SpinLock},
 };
+
+/// Most elements of a guest's array that are copied in at a time. Their copies
+/// live on Xen's stack, of which there are only 8 KiB.
+pub const ELEMENTS_PER_COPY: usize = 16;
 
 /// The guest's memory was not accessible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +41,12 @@ pub struct IommuError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
     /// No page there, or not ordinary memory of the domain (MMIO, a foreign or
-    /// grant mapping), or its type forbids writing.
+    /// grant mapping).
     NotMemory,
+    /// Its type forbids writing.
+    NotWritable,
+    /// It was the domain's, and is no longer: the domain is dying.
+    Gone,
     /// Paged out or shared: the domain may try again.
     TryAgain,
 }
@@ -46,15 +57,36 @@ pub enum FrameError {
 /// The value may outlive every lock and call. A page that a device may still
 /// reach must not lose its reference, so the service keeps frames of the IOMMU
 /// in [`crate::dma::Unflushed`].
-pub trait Frame: Send + Sync + core::fmt::Debug {
+pub trait Frame: Sized + Send + Sync + core::fmt::Debug {
     /// The machine frame.
     fn mfn(&self) -> Mfn;
+
+    /// One value that stands for both references, which are to one page. At most
+    /// two can be joined.
+    #[must_use]
+    fn joined(self, other: Self) -> Self;
+
+    /// Takes one of two joined references out: the one with a writable-type
+    /// reference if `typed`. The rest stays. `None`: there is only one.
+    fn take_one(&mut self, typed: bool) -> Option<Self>;
+
+    /// Gives the reference to the guest's page tables, whose destruction drops it.
+    fn leave_to_page_tables(self);
+}
+
+/// Why a page could not be taken back from the guest that it is shared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnshareError {
+    /// The guest still uses it. It stays shared.
+    Busy,
+    /// The guest's address space could not be put right; the guest was crashed.
+    Broken,
 }
 
 /// A page that Xen owns and shares with one guest: a frame of a grant table.
 ///
 /// Until [`SharedPage::share`] no guest knows of the page, and dropping it frees
-/// it; from then on it lives until its guest is gone.
+/// it; from then on it lives until its guest is gone, or has given it up.
 ///
 /// The guest may change it at any moment, so there are only single accesses, each
 /// of which reads or writes memory exactly once. Offsets are in bytes, aligned to
@@ -63,6 +95,10 @@ pub trait SharedPage<D>: Send + Sync {
     /// Shares the page read-write with `owner`.
     fn share(&self, owner: &D);
 
+    /// Takes the page out of the address space of `owner`, so that it can be
+    /// dropped. On error it is still shared.
+    fn unshare(&self, owner: &D) -> Result<(), UnshareError>;
+
     /// Machine frame of the page.
     fn mfn(&self) -> Mfn;
 
@@ -70,16 +106,38 @@ pub trait SharedPage<D>: Send + Sync {
     /// frame itself).
     fn gfn(&self, owner: &D) -> Option<Gfn>;
 
+    /// Reads 2 bytes.
+    fn load16(&self, offset: usize) -> u16;
+
     /// Reads 4 bytes.
     fn load32(&self, offset: usize) -> u32;
+
+    /// Reads 8 bytes.
+    fn load64(&self, offset: usize) -> u64;
+
+    /// Writes 2 bytes, after all earlier writes.
+    fn store16(&self, offset: usize, value: u16);
+
+    /// Writes 4 bytes, after all earlier writes.
+    fn store32(&self, offset: usize, value: u32);
+
+    /// Writes 8 bytes, after all earlier writes.
+    fn store64(&self, offset: usize, value: u64);
 
     /// If the 4 bytes are `old`, makes them `new`; returns what they were. Full
     /// barrier. Bounded even if the guest `owner` keeps writing there.
     fn compare_exchange32(&self, owner: &D, offset: usize, old: u32, new: u32) -> u32;
 
+    /// Sets bits of 2 bytes that only Xen is meant to write, and makes the change
+    /// visible before any later read: full barrier. Not atomic against the guest.
+    fn set_bits16(&self, offset: usize, bits: u16);
+
     /// Clears bits of 2 bytes atomically, without touching any other byte. Full
     /// barrier. Bounded even if the guest `owner` keeps writing there.
     fn clear_bits16(&self, owner: &D, offset: usize, bits: u16);
+
+    /// Makes the whole page zeros.
+    fn clear(&self);
 }
 
 /// A counted reference to a domain: it does not go away while the value lives.
@@ -97,6 +155,11 @@ pub trait Domain<H: Host> {
     /// Its guest frames are the machine frames of the same number, so that a
     /// device without an IOMMU works with guest addresses.
     fn is_direct_mapped(&self) -> bool;
+
+    /// Ending a grant's CPU mapping of this holder gives its page reference back.
+    /// False where the destruction of the holder's page tables does it (x86 PV),
+    /// when a holder dies with its mappings.
+    fn releases_cpu_mappings(&self) -> bool;
 
     /// The service's state of the domain. System domains have none.
     fn state(&self) -> Option<&DomainState<H>>;
@@ -158,6 +221,46 @@ impl Flushed {
     }
 }
 
+/// Why a page could not be taken from its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StealError {
+    /// No page of the domain there.
+    BadPage,
+    /// The page is in use, or the domain's kind cannot give pages away.
+    InUse,
+}
+
+/// A domain cannot take a page, or not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CannotPlace;
+
+/// A page that belongs to nobody; dropping it frees it.
+pub trait LoosePage: Send + core::fmt::Debug {
+    /// The machine frame.
+    fn mfn(&self) -> Mfn;
+}
+
+/// What is told to Xen's trace buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceEvent {
+    /// A grant of the named domain was mapped.
+    Map,
+    /// A mapping of a grant of the named domain is being undone.
+    Unmap,
+    /// A page was given to the named domain.
+    Transfer,
+}
+
+/// What may be pinned besides ordinary memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoMemory {
+    /// Nothing.
+    Refused,
+    /// Device memory that the owner has access to and the holder, a PV domain,
+    /// may map.
+    Allowed,
+}
+
 /// Everything the service asks of the hypervisor it runs in.
 pub trait Host: Sized + Send + Sync + 'static {
     /// The kind of lock for short critical sections.
@@ -170,6 +273,8 @@ pub trait Host: Sized + Send + Sync + 'static {
     type Frame: Frame;
     /// A page shared with a guest.
     type SharedPage: SharedPage<Self::Domain>;
+    /// A page between two owners.
+    type LoosePage: LoosePage;
 
     /// Whether a writable CPU mapping of a grant takes a writable-type reference
     /// when granter and holder are one domain, or the granter is PV. True on x86,
@@ -180,6 +285,9 @@ pub trait Host: Sized + Send + Sync + 'static {
 
     /// The domain that makes the hypercall.
     fn current(&self) -> Self::Domain;
+
+    /// The number of the vcpu that makes the hypercall, within its domain.
+    fn current_vcpu(&self) -> u32;
 
     /// The domain with this id, if there is one.
     fn domain(&self, id: DomId) -> Option<Self::Domain>;
@@ -202,18 +310,31 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// Whether `caller` may ask about the grant table of `target`.
     fn may_query_table(&self, caller: &Self::Domain, target: &Self::Domain) -> Result<(), Refused>;
 
+    /// Whether `caller` may give pages to `receiver`.
+    fn may_transfer(&self, caller: &Self::Domain, receiver: &Self::Domain) -> Result<(), Refused>;
+
+    /// Whether the caller may copy from grants of `source` to grants of `dest`.
+    fn may_copy(&self, source: &Self::Domain, dest: &Self::Domain) -> Result<(), Refused>;
+
+    /// The administrator allows transitive grants.
+    fn transitive_allowed(&self) -> bool;
+
+    /// The administrator allows page transfers, and there can be PV domains.
+    fn transfer_allowed(&self) -> bool;
+
     // Frames.
 
     /// Takes a reference to the page at `gfn` of `owner`, with a writable-type
     /// reference if `take_type`. `access` tells what the page will be used for:
     /// a shared page that is to be written must be unshared first. Refuses pages
-    /// that are not `owner`'s own memory.
+    /// that are not `owner`'s own memory, except what `io` allows.
     fn pin_gfn(
         &self,
         owner: &Self::Domain,
         gfn: Gfn,
         access: Access,
         take_type: bool,
+        io: IoMemory,
     ) -> Result<Self::Frame, FrameError>;
 
     /// Takes one more reference to a page of `owner` that is known to be
@@ -232,25 +353,106 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// live migration of `owner`.
     fn mark_dirty(&self, owner: &Self::Domain, frame: &Self::Frame);
 
+    /// Copies `len` bytes between two pages. The ranges are inside the pages.
+    fn copy_between(
+        &self,
+        from: &Self::Frame,
+        from_offset: u16,
+        to: &Self::Frame,
+        to_offset: u16,
+        len: u16,
+    );
+
+    /// A reference to whatever page has this machine frame, and its owner.
+    /// [`FrameError::NotMemory`]: there is no such frame. [`FrameError::Gone`]:
+    /// nobody owns it.
+    fn pin_mfn(&self, mfn: Mfn) -> Result<(Self::Domain, Self::Frame), FrameError>;
+
+    /// CPU cache maintenance of a part of a page: `op` is made of
+    /// `GNTTAB_CACHE_CLEAN` and `GNTTAB_CACHE_INVAL`.
+    fn flush_cache(
+        &self,
+        frame: &Self::Frame,
+        offset: u16,
+        length: u16,
+        op: u32,
+    ) -> Result<(), Errno>;
+
+    // Pages that change their owner.
+
+    /// Takes the page at `gfn` from `owner`, the caller, and out of its address
+    /// space, CPU TLB flush included.
+    fn steal_page(&self, owner: &Self::Domain, gfn: Gfn) -> Result<Self::LoosePage, StealError>;
+
+    /// The page, or a copy of it whose machine frame `receiver` can name:
+    /// `wide_frames` says that its entries have room for any. `None`: there is none.
+    fn page_for(
+        &self,
+        page: Self::LoosePage,
+        receiver: &Self::Domain,
+        wide_frames: bool,
+    ) -> Option<Self::LoosePage>;
+
+    /// Makes the page one of `receiver`'s, if it has room for it and `commit`,
+    /// called when there is room, agrees. On error the page is freed and, if
+    /// `commit` agreed, `receiver` is dying.
+    fn assign_page(
+        &self,
+        page: Self::LoosePage,
+        receiver: &Self::Domain,
+        commit: impl FnOnce() -> bool,
+    ) -> Result<Mfn, CannotPlace>;
+
+    /// Puts a page that [`Self::assign_page`] assigned at `gfn` of `owner`.
+    /// Returns the frame number that `owner` knows the page by from now on.
+    fn place_page(&self, owner: &Self::Domain, gfn: Gfn, mfn: Mfn) -> Result<Gfn, CannotPlace>;
+
     // CPU mappings of grants, for the calling domain.
 
     /// The caller's CPU mappings of grants need IOMMU mappings as well, because
     /// its devices work with machine addresses.
     fn cpu_map_needs_identity(&self, holder: &Self::Domain) -> bool;
 
+    /// Makes a frame reachable for the devices of `holder` at its machine address,
+    /// or changes the access. Visible to devices on return.
+    fn identity_map(
+        &self,
+        holder: &Self::Domain,
+        mfn: Mfn,
+        access: Access,
+    ) -> Result<(), IommuError>;
+
+    /// Takes back what [`Self::identity_map`] made, IOTLB flush included.
+    fn identity_unmap(&self, holder: &Self::Domain, mfn: Mfn) -> Result<(), IommuError>;
+
     /// Maps the frame into the calling domain at `host_addr`. `cache_flags` are
-    /// the grant entry's `GTF_PWT`, `GTF_PCD`, `GTF_PAT`. False: refused.
+    /// the grant entry's `GTF_PWT`, `GTF_PCD`, `GTF_PAT`; they count for device
+    /// memory only.
     fn map_for_cpu(
         &self,
         host_addr: u64,
         frame: &Self::Frame,
         gntmap_flags: u32,
         cache_flags: u16,
-    ) -> bool;
+    ) -> Result<(), Gntst>;
 
-    /// Takes back what [`Self::map_for_cpu`] made, CPU TLB flush included.
-    /// False: that is not what is mapped there.
-    fn unmap_for_cpu(&self, host_addr: u64, frame: &Self::Frame, gntmap_flags: u32) -> bool;
+    /// Takes back what [`Self::map_for_cpu`] made, and moves what is mapped at
+    /// `new_addr` there if that is not 0. Other CPUs may use the old translation
+    /// until [`Self::flush_cpu_tlb`].
+    fn unmap_for_cpu(
+        &self,
+        host_addr: u64,
+        frame: &Self::Frame,
+        new_addr: u64,
+        gntmap_flags: u32,
+    ) -> Result<(), Gntst>;
+
+    /// Returns when no CPU uses a translation of the calling domain any more that
+    /// [`Self::unmap_for_cpu`] ended.
+    fn flush_cpu_tlb(&self);
+
+    /// For the trace buffer.
+    fn trace(&self, event: TraceEvent, other: DomId);
 
     // Guest memory of the calling vcpu.
 
@@ -260,6 +462,18 @@ pub trait Host: Sized + Send + Sync + 'static {
 
     /// Copies in; each byte is read once.
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault>;
+
+    /// Copies `count` elements in, at most [`ELEMENTS_PER_COPY`], each byte once,
+    /// and passes them to `work`. They need no other initialisation, which would
+    /// cost more than many operations.
+    fn with_elements<T, R>(
+        &self,
+        at: GuestPtr,
+        count: usize,
+        work: impl FnOnce(&mut [T]) -> R,
+    ) -> Result<R, GuestFault>
+    where
+        T: FromBytes + IntoBytes + Immutable + Copy;
 
     /// Copies out.
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault>;

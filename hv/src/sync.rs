@@ -13,12 +13,16 @@ use core::ops::{Deref, DerefMut};
 pub enum Rank {
     /// The mappings of a holder's device address space.
     Context = 1,
+    /// The number of frames of a holder's maptrack records, while it grows.
+    MaptrackGrowth = 2,
     /// The maptrack records of a holder.
-    Maptrack = 2,
+    Maptrack = 3,
+    /// The frames of others that a holder's devices reach at machine addresses.
+    Identity = 4,
     /// The frames and version of a granter's table.
-    Table = 3,
+    Table = 5,
     /// One active entry of a granter's table.
-    Entry = 4,
+    Entry = 6,
 }
 
 /// A lock with one owner at a time. Held for bounded time, never across a
@@ -34,6 +38,9 @@ pub trait SpinLock<T>: Send + Sync {
 
     /// Waits for the lock.
     fn lock(&self) -> Self::Guard<'_>;
+
+    /// Access without the lock, by who has exclusive access to it anyway.
+    fn get_mut(&mut self) -> &mut T;
 }
 
 /// A lock with many readers or one writer.

@@ -32,6 +32,8 @@ errno! {
     Srch = 3,
     /// The IOMMU failed.
     Io = 5,
+    /// No access grant.
+    NxIo = 6,
     /// Argument list too long.
     TooBig = 7,
     /// Try again.
@@ -58,6 +60,8 @@ errno! {
     Range = 34,
     /// No such operation.
     NoSys = 38,
+    /// A continued operation was changed meanwhile.
+    IlSeq = 84,
     /// Interrupted by preemption: the operation must be continued.
     Restart = 85,
     /// Not supported here.

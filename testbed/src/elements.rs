@@ -2,7 +2,11 @@
 //! Elements of the hypercalls' arrays, as a guest would fill them in.
 
 use hypercall_abi::{
-    grant::{GNTMAP_HOST_MAP, GNTMAP_READONLY, MapGrantRef, UnmapGrantRef},
+    command::XEN_GDMA_DOMID_SELF,
+    grant::{
+        Copy64, CopyPtr64, GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTMAP_HOST_MAP,
+        GNTMAP_READONLY, MapGrantRef, UnmapGrantRef,
+    },
     lookup::{Lookup, XEN_GDMA_LOOKUP_DADDR, XEN_GDMA_LOOKUP_GADDR},
     mapping::{
         Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT, XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ,
@@ -102,4 +106,45 @@ pub fn cpu_unmap(handle: u32, host_addr: u64) -> UnmapGrantRef {
         handle,
         ..UnmapGrantRef::default()
     }
+}
+
+/// One end of a copy: a grant.
+pub fn by_gref(granter: u16, gref: u32, offset: u16) -> CopyPtr64 {
+    CopyPtr64 {
+        frame_or_gref: gref.into(),
+        domid: granter,
+        offset,
+        pad: 0,
+    }
+}
+
+/// One end of a copy: a frame of the caller.
+pub fn by_frame(gfn: u64, offset: u16) -> CopyPtr64 {
+    CopyPtr64 {
+        frame_or_gref: gfn,
+        domid: XEN_GDMA_DOMID_SELF,
+        offset,
+        pad: 0,
+    }
+}
+
+/// A copy; `flags` say which ends are grants.
+pub fn copy(source: CopyPtr64, dest: CopyPtr64, len: u16, flags: u16) -> Copy64 {
+    Copy64 {
+        source,
+        dest,
+        len,
+        flags,
+        ..Copy64::default()
+    }
+}
+
+/// A copy from a grant to a frame of the caller.
+pub fn copy_in(source: CopyPtr64, dest: CopyPtr64, len: u16) -> Copy64 {
+    copy(source, dest, len, GNTCOPY_SOURCE_GREF)
+}
+
+/// A copy from a frame of the caller to a grant.
+pub fn copy_out(source: CopyPtr64, dest: CopyPtr64, len: u16) -> Copy64 {
+    copy(source, dest, len, GNTCOPY_DEST_GREF)
 }

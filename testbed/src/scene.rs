@@ -3,13 +3,14 @@
 //! and a bystander.
 
 use hypercall_abi::{
-    grant::{GTF_PERMIT_ACCESS, GTF_READONLY, MapGrantRef},
+    grant::{Copy64, GTF_PERMIT_ACCESS, GTF_READONLY, MapGrantRef},
     mapping::{Map, Unmap},
 };
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     elements::{cpu_map, unmap_handle},
-    model::{DomainSetup, machine::Switches},
+    model::{DomainSetup, hypercall::Number, machine::Switches},
     oracle::Checked,
 };
 
@@ -101,6 +102,42 @@ impl Checked {
     /// Flags of one of the frontend's entries.
     pub fn entry_flags(&self, gref: u32) -> u16 {
         self.machine.read_entry(FRONTEND, gref).0
+    }
+
+    /// One `copy` element of the backend: its status.
+    pub fn copied(&mut self, op: Copy64) -> i16 {
+        let mut ops = [op];
+        self.copy(BACKEND, &mut ops);
+        ops[0].status
+    }
+
+    /// Writes a domain's memory.
+    pub fn fill(&self, domain: u16, gfn: u64, value: u8) {
+        let mfn = self.machine.mfn_of(domain, gfn).expect("memory");
+        let mut state = self.machine.state();
+        let frame = state.frames.get_mut(mfn).expect("a frame in use");
+        frame.write_range(0, &[value; 4096]);
+    }
+
+    /// Reads a byte of a domain's memory.
+    pub fn byte(&self, domain: u16, gfn: u64, offset: usize) -> u8 {
+        let mfn = self.machine.mfn_of(domain, gfn).expect("memory");
+        let state = self.machine.state();
+        state.frames.get(mfn).expect("a frame in use").read(offset)
+    }
+
+    /// One call of hypercall 20 by `caller` with one element; checks everything.
+    pub fn ask<T: FromBytes + IntoBytes + Immutable + Copy>(
+        &self,
+        caller: u16,
+        cmd: u32,
+        op: T,
+    ) -> (i32, T) {
+        let vcpu = self.machine.vcpu_of(caller);
+        let mut ops = [op];
+        let end = vcpu.call_with(Number::GrantTable, cmd, &mut ops);
+        self.check();
+        (end.value, ops[0])
     }
 
     /// Page and type references of a domain's frame.

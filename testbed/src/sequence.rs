@@ -2,12 +2,15 @@
 //! Sequences of what guests, devices and failing hardware do, judged after every
 //! step. Property tests and the fuzzer make the sequences.
 
+pub mod grants;
+
 use arbitrary::{Arbitrary, Unstructured};
 use hypercall_abi::{
     grant::{GTF_PERMIT_ACCESS, GTF_READONLY},
     mapping::{Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT},
 };
 
+use self::grants::GrantAction;
 use crate::{
     elements::{
         READ, READ_WRITE, at, cpu_map, cpu_unmap, lookup_daddr, lookup_gaddr, map_grant, map_own,
@@ -127,6 +130,8 @@ pub enum Action {
         /// Memory, paged out, registers, or nothing.
         what: Choice,
     },
+    /// Something about grant tables.
+    Grants(GrantAction),
     /// Access control changes its mind.
     Refuse {
         /// Holder.
@@ -237,6 +242,13 @@ impl Play {
                 checked.write_entry(granter, gref, GTF_PERMIT_ACCESS | readonly, holder, gref);
             }
         }
+        checked.set_version(DOMAINS[1], 2);
+        checked.write_entry(DOMAINS[1], 3, GTF_PERMIT_ACCESS, 1, 3);
+        for gref in 8..16 {
+            let readonly = if gref % 3 == 2 { GTF_READONLY } else { 0 };
+            let holder = if gref % 5 == 4 { 3 } else { 1 };
+            checked.write_entry(DOMAINS[1], gref, GTF_PERMIT_ACCESS | readonly, holder, gref);
+        }
         Self { checked }
     }
 
@@ -280,6 +292,7 @@ impl Play {
                 ];
                 self.checked.lookup(Self::holder(holder), &mut ops);
             }
+            Action::Grants(action) => self.act_on_tables(action),
             Action::Dma { .. } | Action::CpuMap { .. } | Action::CpuUnmap { .. } => {
                 self.use_mappings(action);
             }

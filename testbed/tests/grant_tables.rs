@@ -2,13 +2,13 @@
 //! Table operations of hypercall 20: set-up, sizes, versions.
 
 use hypercall_abi::grant::{
-    GNTTABOP_GET_VERSION, GNTTABOP_LAST, GNTTABOP_QUERY_SIZE, GNTTABOP_SET_VERSION,
-    GNTTABOP_SETUP_TABLE, GetVersion, QuerySize, SetVersion, SetupTable64,
+    GNTTABOP_CMD_MASK, GNTTABOP_GET_VERSION, GNTTABOP_LAST, GNTTABOP_QUERY_SIZE,
+    GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE, GetVersion, QuerySize, SetVersion, SetupTable64,
 };
 use testbed::{
     model::{DomainSetup, Trigger, guest::GUEST_LIMIT, hypercall::Number},
     oracle::Checked,
-    scene::{BACKEND, FRONTEND, scene},
+    scene::{BACKEND, FRONTEND, scene, scene_with},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -127,10 +127,22 @@ fn query_size_and_versions() {
         let (value, answer) = ask(&checked, GNTTABOP_SET_VERSION, SetVersion { version });
         (value, answer.version)
     };
-    assert_eq!(
-        [set(1), set(2), set(3), set(0)],
-        [(0, 1), (-38, 1), (-22, 1), (-22, 1)]
-    );
+    assert_eq!([set(1), set(3), set(0)], [(0, 1), (-22, 1), (-22, 1)]);
+}
+
+/// A domain that may not have version 2 is told that there is no such operation,
+/// as before versions were introduced.
+#[test]
+fn version_2_not_allowed() {
+    let checked = scene_with(DomainSetup {
+        max_version: 1,
+        ..DomainSetup::pvh(BACKEND)
+    });
+    let set = |version| {
+        let (value, answer) = ask(&checked, GNTTABOP_SET_VERSION, SetVersion { version });
+        (value, answer.version)
+    };
+    assert_eq!([set(1), set(2)], [(0, 1), (-38, 1)]);
 }
 
 /// XSA-134, XSA-232: operations on a domain without a table, before anything
@@ -160,7 +172,10 @@ fn unknown_operations_and_bad_counts() {
     let vcpu = checked.machine.vcpu_of(BACKEND);
     let call = |cmd, count| vcpu.call(Number::GrantTable, cmd, LIST, count).value;
     assert_eq!(call(GNTTABOP_LAST + 1, 1), -38);
-    assert_eq!(call(u32::MAX, 1), -38);
+    assert_eq!(call(GNTTABOP_CMD_MASK, 1), -38);
+    // A continuation's bits without a continuation that has any.
+    assert_eq!(call(u32::MAX, 1), -22);
+    assert_eq!(call(GNTTABOP_QUERY_SIZE | 1 << 12, 1), -22);
     assert_eq!(call(0, 1 << 31), -22);
     assert_eq!(call(GNTTABOP_SETUP_TABLE, 2), -22);
     assert_eq!(call(GNTTABOP_QUERY_SIZE, 0), -22);

@@ -250,24 +250,33 @@ fn cpu_unmap_needs_permission() {
 /// never shared.
 #[test]
 fn table_growth_without_memory_changes_nothing() {
-    use hv::host::Domain;
+    use hv::{grant::FrameKind, host::Domain};
     let checked = scene();
     let domain = checked.machine.find(FRONTEND).expect("frontend");
     let state = domain.state().expect("state");
     let before = checked.machine.state().frames.iter().count();
     checked.switch(|switches| switches.shared_page_fails = Trigger::Nth(2));
     let mut frames = [0; 3];
-    let grown = state
-        .grants
-        .frames_for_resource(&checked.machine, &domain, 1, &mut frames);
+    let grown = state.grants.frames_for_resource(
+        &checked.machine,
+        &domain,
+        FrameKind::Shared,
+        1,
+        &mut frames,
+    );
     assert!(grown.is_err());
     assert_eq!(state.grants.frame_count(), 1);
     assert_eq!(checked.machine.state().frames.iter().count(), before);
     assert_eq!(checked.machine.table_entries(FRONTEND), 512);
-    let grown = state
-        .grants
-        .frames_for_resource(&checked.machine, &domain, 1, &mut frames);
+    let grown = state.grants.frames_for_resource(
+        &checked.machine,
+        &domain,
+        FrameKind::Shared,
+        1,
+        &mut frames,
+    );
     assert!(grown.is_ok());
+    checked.machine.look_at_table(FRONTEND);
     assert_eq!(checked.machine.table_entries(FRONTEND), 2048);
 }
 

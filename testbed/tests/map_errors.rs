@@ -356,12 +356,12 @@ fn eacces_is_found_before_ebusy() {
 }
 
 #[test]
-fn emlink_256th_use() {
+fn emlink_129th_use() {
     let mut checked = scene();
-    let mut ops = vec![map_grant(FRONTEND, 8, 1, READ); 256];
+    let mut ops = vec![map_grant(FRONTEND, 8, 1, READ); 129];
     assert_eq!(checked.map(BACKEND, &mut ops).value, 0);
-    assert!(ops[..255].iter().all(|op| op.status == 0));
-    assert_eq!(ops[255].status, -31);
+    assert!(ops[..128].iter().all(|op| op.status == 0));
+    assert_eq!(ops[128].status, -31);
     checked.map_refused(map_grant(FRONTEND, 8, 1, READ), -31);
     // Counted apart: writing uses, and those of a CPU.
     checked.mapped(map_grant(FRONTEND, 8, 1, READ_WRITE));

@@ -2,7 +2,11 @@
 //! Random sequences of everything, judged by the oracle after every step.
 
 use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
-use testbed::sequence::{Action, MapChoice, fuzz_one, play};
+use testbed::sequence::{
+    Action, MapChoice, fuzz_one,
+    grants::{CopyChoice, CopyEnd, GrantAction},
+    play,
+};
 
 fn map_choice() -> impl Strategy<Value = MapChoice> {
     // Nonsense in one element of sixteen.
@@ -39,6 +43,45 @@ fn mapping() -> impl Strategy<Value = Action> {
         1 => any::<([u8; 2], bool)>()
             .prop_map(|([holder, frame], write)| Action::Dma { holder, frame, write }),
     ]
+}
+
+fn copy_choice() -> impl Strategy<Value = CopyChoice> {
+    let end = || {
+        any::<[u8; 3]>().prop_map(|[domain, name, offset]| CopyEnd {
+            domain,
+            name,
+            offset,
+        })
+    };
+    (end(), end(), any::<u8>()).prop_map(|(source, dest, len)| CopyChoice { source, dest, len })
+}
+
+fn table_operation() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        6 => any::<[u8; 5]>().prop_map(|[holder, granter, gref, slot, flags]| {
+            GrantAction::Map { holder, granter, gref, slot, flags }
+        }),
+        5 => any::<[u8; 3]>()
+            .prop_map(|[holder, which, part]| GrantAction::Unmap { holder, which, part }),
+        2 => any::<[u8; 3]>()
+            .prop_map(|[holder, which, slot]| GrantAction::Replace { holder, which, slot }),
+        1 => any::<[u8; 2]>().prop_map(|[slot, gfn]| GrantAction::OwnMap { slot, gfn }),
+        8 => (any::<u8>(), vec(copy_choice(), 1..5))
+            .prop_map(|(caller, elements)| GrantAction::Copy { caller, elements }),
+        2 => any::<[u8; 2]>()
+            .prop_map(|[caller, version]| GrantAction::SetVersion { caller, version }),
+        2 => (any::<u8>(), any::<[u8; 2]>())
+            .prop_map(|(caller, refs)| GrantAction::Swap { caller, refs }),
+        2 => any::<[u8; 4]>().prop_map(|[caller, gfn, to, gref]| {
+            GrantAction::Transfer { caller, gfn, to, gref }
+        }),
+        6 => any::<([u8; 5], [u8; 2])>().prop_map(|([granter, gref, kind, holder, frame], part)| {
+            GrantAction::Write { granter, gref, kind, holder, frame, part }
+        }),
+        1 => any::<[u8; 3]>()
+            .prop_map(|[domain, gfn, value]| GrantAction::Fill { domain, gfn, value }),
+    ]
+    .prop_map(Action::Grants)
 }
 
 fn interference() -> impl Strategy<Value = Action> {
@@ -88,6 +131,21 @@ proptest! {
     #[test]
     fn failing_hardware_and_hostile_granters(
         actions in vec(prop_oneof![3 => mapping(), 2 => interference()], 1..60),
+        order: u8,
+    ) {
+        play(&actions, order);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn grant_tables(
+        actions in vec(
+            prop_oneof![8 => table_operation(), 1 => mapping(), 2 => interference()],
+            1..80,
+        ),
         order: u8,
     ) {
         play(&actions, order);

@@ -150,10 +150,11 @@ fn efault_copy_out_takes_map_back() {
 
 /// The same when only a part of the results can be written.
 #[test]
-fn efault_partial_copy_out_takes_map_back() {
+fn efault_partial_copy_out_takes_back_what_the_guest_does_not_know() {
     let checked = scene();
     let ops: Vec<_> = (0..16).map(|nth| map_own(nth, 1, READ)).collect();
-    let at = 0x5000_1000 - 100;
+    // One element and a part of another in the page that can be written.
+    let at = 0x5000_1000 - 20 - size_of::<Map>() as u64;
     let vcpu = checked.machine.vcpu_of(BACKEND);
     vcpu.with_guest_memory(|memory| {
         memory.store(at, ops.as_bytes());
@@ -163,6 +164,21 @@ fn efault_partial_copy_out_takes_map_back() {
         vcpu.call(Number::GrantDma, XEN_GDMA_OP_MAP, at, 16).value,
         -14
     );
+    let mut told = [Map::default()];
+    vcpu.with_guest_memory(|memory| {
+        memory.read(at, told.as_mut_bytes());
+    });
+    assert_eq!(
+        (told[0].status, checked.references_of(BACKEND, 0).0),
+        (0, 1)
+    );
+    for gfn in 1..16 {
+        assert_eq!(checked.references_of(BACKEND, gfn).0, 0);
+    }
+    let mut end = [unmap_handle(told[0].handle)];
+    let ended = vcpu.call_with(Number::GrantDma, XEN_GDMA_OP_UNMAP, &mut end);
+    assert_eq!((ended.value, end[0].status), (0, 0));
+    checked.machine.state().events.clear();
     checked.assert_nothing_held();
 }
 

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SIZE},
-    grant::{EntryError, Pin, PinError, Usage, entry::PinKind},
-    host::{Domain, FlushFlags, FrameError, Host, IommuMode},
+    grant::{EntryError, Pin, PinError, Usage, active::PinKind},
+    host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuMode},
     state::DomainState,
     sync::SpinLock,
 };
@@ -66,14 +66,20 @@ impl From<MapError> for Errno {
             MapError::Pin(PinError::Entry(
                 EntryError::NotGranted { .. } | EntryError::ReadOnly,
             )) => Self::Acces,
-            MapError::Pin(PinError::Entry(EntryError::Unstable) | PinError::OtherHolder(_)) => {
-                Self::Busy
+            MapError::Pin(PinError::BadPart | PinError::NotTransitive | PinError::NoOrigin) => {
+                Self::Acces
             }
+            MapError::Pin(
+                PinError::Entry(EntryError::Unstable)
+                | PinError::OtherHolder(_)
+                | PinError::ForCopiesOnly,
+            ) => Self::Busy,
             MapError::Pin(PinError::TooMany) => Self::MLink,
-            MapError::Frame(FrameError::NotMemory)
-            | MapError::Pin(PinError::Frame(FrameError::NotMemory)) => Self::Fault,
-            MapError::Frame(FrameError::TryAgain)
-            | MapError::Pin(PinError::Frame(FrameError::TryAgain)) => Self::Again,
+            MapError::Frame(error) | MapError::Pin(PinError::Frame(error)) => match error {
+                FrameError::NotMemory | FrameError::NotWritable | FrameError::Gone => Self::Fault,
+                FrameError::TryAgain => Self::Again,
+            },
+            MapError::Pin(PinError::Changed) => Self::Again,
             MapError::Iommu => Self::Io,
         }
     }
@@ -335,6 +341,7 @@ fn pin_one<H: Host>(
                 kind: PinKind::Device,
                 write,
                 take_type: write,
+                io: IoMemory::Refused,
             };
             Pin::take(host, granter, GrantRef(gref), holder.id(), usage)
                 .map(|(pin, _cache_flags)| DmaPin::Grant(pin))
@@ -345,7 +352,7 @@ fn pin_one<H: Host>(
             let gfn = first
                 .checked_add(u64::from(nth))
                 .ok_or(MapError::Frame(FrameError::NotMemory))?;
-            host.pin_gfn(holder, gfn, request.access, write)
+            host.pin_gfn(holder, gfn, request.access, write, IoMemory::Refused)
                 .map(|frame| DmaPin::Own { frame, gfn })
                 .map_err(MapError::Frame)
         }

@@ -1,208 +1,403 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! CPU mappings of grants: `map_grant_ref`, `unmap_grant_ref`, and what a dying
-//! domain leaves.
+//! CPU mappings of grants: `map_grant_ref`, and what a dying domain leaves.
 //!
-//! This version maps version 1 grants for domains with a translated address
-//! space; PV domains get `GNTST_general_error`.
+//! A mapping is for the holder's CPUs (`GNTMAP_host_map`), for the devices of a
+//! PV holder (`GNTMAP_device_map`), or both; each use has its own pin and its own
+//! page reference, and they can be undone one after the other.
 
 use hypercall_abi::grant::{
     GNTMAP_APPLICATION_MAP, GNTMAP_CONTAINS_PTE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP,
-    GNTMAP_READONLY, Gntst, MapGrantRef, UnmapGrantRef,
+    GNTMAP_READONLY, GTF_CACHE_MASK, Gntst, MapGrantRef,
 };
 
 use super::{
-    entry::PinKind,
-    maptrack::CpuMapping,
-    pin::{Pin, PinError, Usage},
+    active::PinKind,
+    entry::Head,
+    maptrack::{CpuMapping, NoHandle, Uses},
+    peer::Peer,
+    pin::{Pin, PinError, Usage, unpin},
 };
 use crate::{
-    addr::{DomId, GrantRef},
-    host::{Domain, Frame, FrameError, Host},
+    addr::{DomId, GrantRef, Mfn},
+    host::{Domain, Frame, FrameError, Host, IoMemory, TraceEvent},
     state::DomainState,
-    sync::SpinLock,
 };
-
-/// A CPU mapping that was made.
-struct Mapped {
-    handle: u32,
-    bus_address: u64,
-}
 
 impl From<PinError> for Gntst {
     fn from(error: PinError) -> Self {
         match error {
             PinError::OutOfRange { .. } => Self::BadGntref,
             PinError::NoTable => Self::BadDomain,
-            PinError::Entry(_) | PinError::OtherHolder(_) | PinError::TooMany => Self::GeneralError,
+            PinError::Entry(_)
+            | PinError::OtherHolder(_)
+            | PinError::TooMany
+            | PinError::ForCopiesOnly
+            | PinError::BadPart
+            | PinError::NotTransitive
+            | PinError::NoOrigin
+            | PinError::Frame(FrameError::NotWritable | FrameError::Gone) => Self::GeneralError,
             PinError::Frame(FrameError::NotMemory) => Self::BadPage,
-            PinError::Frame(FrameError::TryAgain) => Self::EAgain,
+            PinError::Changed | PinError::Frame(FrameError::TryAgain) => Self::EAgain,
         }
     }
 }
 
-/// Works on one element of `GNTTABOP_map_grant_ref`.
-pub fn map_grant_ref<H: Host>(host: &H, holder: &H::Domain, op: &mut MapGrantRef) {
-    match map(host, holder, op) {
-        Ok(mapped) => {
-            op.handle = mapped.handle;
-            op.dev_bus_addr = mapped.bus_address;
-            op.status = Gntst::Okay.wire();
+/// What the elements of one `GNTTABOP_map_grant_ref` have in common.
+pub struct Mapper<'a, H: Host> {
+    holder: &'a H::Domain,
+    vcpu: u32,
+    granter: Peer<H>,
+}
+
+impl<'a, H: Host> Mapper<'a, H> {
+    /// For mappings of the calling domain.
+    pub fn new(host: &H, holder: &'a H::Domain) -> Self {
+        Self {
+            holder,
+            vcpu: host.current_vcpu(),
+            granter: Peer::new(),
         }
-        Err(status) => op.status = status.wire(),
+    }
+
+    /// Works on one element.
+    #[inline(always)]
+    pub fn map(&mut self, host: &H, op: &mut MapGrantRef) {
+        let status = match self.try_map(host, op) {
+            Ok(()) => Gntst::Okay,
+            Err(status) => status,
+        };
+        op.status = status.wire();
+    }
+
+    #[inline(always)]
+    fn try_map(&mut self, host: &H, op: &mut MapGrantRef) -> Result<(), Gntst> {
+        let holder = self.holder;
+        check_flags::<H>(holder, op.flags)?;
+        let granter = self
+            .granter
+            .find(host, holder, DomId(op.dom))
+            .ok_or_else(|| no_domain(op.dom))?;
+        host.may_map_grant(holder, granter, op.flags)
+            .map_err(|_| Gntst::PermissionDenied)?;
+        let maptrack = &holder.state().ok_or(Gntst::GeneralError)?.grants.maptrack;
+        let reserved = maptrack
+            .reserve(self.vcpu)
+            .map_err(|NoHandle| no_handle())?;
+        match map_reserved(host, holder, granter, op) {
+            Ok(mapping) => {
+                let mfn = mapping.frame.mfn();
+                op.handle = maptrack.insert(reserved, mapping).map_err(unrecorded)?;
+                op.dev_bus_addr = mfn.to_address().unwrap_or(0);
+                host.trace(TraceEvent::Map, granter.id());
+                Ok(())
+            }
+            Err(status) => {
+                maptrack.unreserve(reserved);
+                Err(status)
+            }
+        }
     }
 }
 
 /// The flags make sense for this kind of domain.
-fn check_flags<H: Host>(host: &H, holder: &H::Domain, flags: u32) -> Result<(), Gntst> {
-    if flags & (GNTMAP_DEVICE_MAP | GNTMAP_HOST_MAP) == 0 {
-        log::info!("Bad flags in grant map op: {flags:x}");
-        return Err(Gntst::BadGntref);
-    }
+#[inline(always)]
+fn check_flags<H: Host>(holder: &H::Domain, flags: u32) -> Result<(), Gntst> {
     let pv_only = GNTMAP_DEVICE_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE;
-    if holder.is_translated() && flags & pv_only != 0 {
-        log::info!("No device mapping in HVM domain");
-        return Err(Gntst::GeneralError);
+    if flags & (GNTMAP_DEVICE_MAP | GNTMAP_HOST_MAP) == 0 {
+        Err(bad_flags(flags, Gntst::BadGntref))
+    } else if holder.is_translated() && flags & pv_only != 0 {
+        Err(bad_flags(flags, Gntst::GeneralError))
+    } else {
+        Ok(())
     }
-    if !holder.is_translated() || host.cpu_map_needs_identity(holder) {
-        log::info!(
-            "{}: grant mapping for this kind of domain is not built yet",
-            holder.id()
-        );
-        return Err(Gntst::GeneralError);
-    }
-    Ok(())
 }
 
-fn map<H: Host>(host: &H, holder: &H::Domain, op: &MapGrantRef) -> Result<Mapped, Gntst> {
-    check_flags(host, holder, op.flags)?;
-    let granter = host.domain(DomId(op.dom)).ok_or(Gntst::BadDomain)?;
-    host.may_map_grant(holder, &granter, op.flags)
-        .map_err(|_| Gntst::PermissionDenied)?;
-    let state = holder.state().ok_or(Gntst::GeneralError)?;
-    let handle = state
-        .grants
-        .maptrack
-        .lock()
-        .reserve()
-        .map_err(|_| Gntst::NoSpace)?;
-    map_reserved(host, holder, &granter, op)
-        .map(|mapping| {
-            let mfn = mapping.pin.frame().mfn();
-            state.grants.maptrack.lock().fill(handle, mapping);
-            Mapped {
-                handle,
-                bus_address: mfn.to_address().unwrap_or(0),
-            }
-        })
-        .inspect_err(|_| state.grants.maptrack.lock().discard(handle))
+// What goes wrong is written down out of line: formatting takes registers and stack
+// that the usual case needs.
+
+#[cold]
+#[inline(never)]
+fn bad_flags(flags: u32, status: Gntst) -> Gntst {
+    log::debug!("Bad flags in grant map op: {flags:x}");
+    status
 }
 
+#[cold]
+#[inline(never)]
+fn no_domain(id: u16) -> Gntst {
+    log::debug!("Could not find domain {id}");
+    Gntst::BadDomain
+}
+
+#[cold]
+#[inline(never)]
+fn no_handle() -> Gntst {
+    log::debug!("Failed to obtain maptrack handle");
+    Gntst::NoSpace
+}
+
+#[cold]
+#[inline(never)]
+fn not_pinned(granter: DomId, gref: u32, error: PinError) -> Gntst {
+    log::debug!("{granter} ref {gref:#x}: {error:?}");
+    error.into()
+}
+
+/// A mapping that exists must be recorded; if it is not, it stays for ever.
+#[cold]
+#[inline(never)]
+fn unrecorded<F: Frame>(mapping: CpuMapping<F>) -> Gntst {
+    log::error!("mapping of {:#x} without a handle", mapping.gref.0);
+    core::mem::forget(mapping);
+    Gntst::GeneralError
+}
+
+/// Whether a use takes a writable-type reference. Devices that write do; so do
+/// CPUs where a PV guest's page tables count their writable mappings of PV pages.
+#[inline(always)]
+pub(super) fn takes_type<H: Host>(
+    holder: &H::Domain,
+    granter: &H::Domain,
+    kind: PinKind,
+    write: bool,
+) -> bool {
+    let counted = match kind {
+        PinKind::Device => true,
+        PinKind::Cpu => {
+            H::CPU_MAP_TAKES_TYPE && (holder.id() == granter.id() || !granter.is_translated())
+        }
+    };
+    write && counted
+}
+
+/// Needs no lock; takes those of a pin, and that of the identity counts.
+#[inline(always)]
 fn map_reserved<H: Host>(
     host: &H,
     holder: &H::Domain,
     granter: &H::Domain,
     op: &MapGrantRef,
 ) -> Result<CpuMapping<H::Frame>, Gntst> {
-    let write = op.flags & GNTMAP_READONLY == 0;
-    let loopback = holder.id() == granter.id();
-    let usage = Usage {
-        kind: PinKind::Cpu,
-        write,
-        take_type: H::CPU_MAP_TAKES_TYPE && write && (loopback || !granter.is_translated()),
+    let uses = match (
+        op.flags & GNTMAP_HOST_MAP != 0,
+        op.flags & GNTMAP_DEVICE_MAP != 0,
+    ) {
+        (true, true) => Uses::Both,
+        (true, false) => Uses::Host,
+        (false, _) => Uses::Device,
     };
-    let (pin, cache_flags) = Pin::take(host, granter, GrantRef(op.gref), holder.id(), usage)
-        .inspect_err(|error| {
-            log::info!("{} ref {:#x}: {error:?}", granter.id(), op.gref);
-        })?;
-    if host.map_for_cpu(op.host_addr, pin.frame(), op.flags, cache_flags) {
-        Ok(CpuMapping {
-            pin,
-            gntmap_flags: op.flags,
-        })
-    } else {
-        pin.release(host, granter);
-        Err(Gntst::GeneralError)
+    let (frame, head) = pin_uses(host, holder, granter, op, uses)?;
+    let mapping = CpuMapping {
+        frame,
+        gref: GrantRef(op.gref),
+        granter: DomId(op.dom),
+        gntmap_flags: op.flags as u8,
+        uses,
+    };
+    match reach(host, holder, op, &mapping, head.flags & GTF_CACHE_MASK) {
+        Ok(()) => Ok(mapping),
+        Err(status) => Err(take_back(host, granter, mapping, status)),
     }
 }
 
-/// Works on one element of `GNTTABOP_unmap_grant_ref`. False: the holder has a
-/// mapping of a domain that no longer exists, which only a bug can bring about.
-pub fn unmap_grant_ref<H: Host>(host: &H, holder: &H::Domain, op: &mut UnmapGrantRef) {
-    op.status = match unmap(host, holder, op) {
-        Ok(()) => Gntst::Okay.wire(),
-        Err(status) => status.wire(),
-    };
-}
-
-fn unmap<H: Host>(host: &H, holder: &H::Domain, op: &UnmapGrantRef) -> Result<(), Gntst> {
-    let state = holder.state().ok_or(Gntst::BadHandle)?;
-    let mapping = state
-        .grants
-        .maptrack
-        .lock()
-        .take(host, op.handle)
-        .ok_or_else(|| {
-            log::info!("Bad {} handle {:#x}", holder.id(), op.handle);
-            Gntst::BadHandle
-        })?;
-    match unmap_taken(host, holder, &mapping, op.host_addr) {
-        Ok(Some(granter)) => {
-            mapping.pin.release(host, &granter);
-            state.grants.maptrack.lock().discard(op.handle);
-            Ok(())
-        }
-        Ok(None) => {
-            state.grants.maptrack.lock().fill(op.handle, mapping);
-            Ok(())
-        }
-        Err(status) => {
-            state.grants.maptrack.lock().fill(op.handle, mapping);
-            Err(status)
-        }
-    }
-}
-
-/// Undoes the CPU mapping. Returns the granter if the whole mapping is done for,
-/// nothing if nothing was to be done.
-fn unmap_taken<H: Host>(
+/// Pins the reference for each use, and joins the pages.
+#[inline(always)]
+fn pin_uses<H: Host>(
     host: &H,
     holder: &H::Domain,
+    granter: &H::Domain,
+    op: &MapGrantRef,
+    uses: Uses,
+) -> Result<(H::Frame, Head), Gntst> {
+    let write = op.flags & GNTMAP_READONLY == 0;
+    let io = if holder.is_translated() {
+        IoMemory::Refused
+    } else {
+        IoMemory::Allowed
+    };
+    let kind = uses.first();
+    let usage = Usage {
+        kind,
+        write,
+        take_type: takes_type::<H>(holder, granter, kind, write),
+        io,
+    };
+    let gref = GrantRef(op.gref);
+    let (pin, head) = Pin::take(host, granter, gref, holder.id(), usage)
+        .map_err(|error| not_pinned(granter.id(), op.gref, error))?;
+    if uses != Uses::Both {
+        return Ok((pin.into_frame(), head));
+    }
+    let usage = Usage {
+        kind: PinKind::Device,
+        take_type: write,
+        ..usage
+    };
+    match Pin::take(host, granter, gref, holder.id(), usage) {
+        Ok((second, head)) => Ok((pin.into_frame().joined(second.into_frame()), head)),
+        Err(error) => {
+            pin.release(host, granter);
+            Err(not_pinned(granter.id(), op.gref, error))
+        }
+    }
+}
+
+/// Gives the pins of a mapping back that did not come about.
+#[cold]
+#[inline(never)]
+fn take_back<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    mapping: CpuMapping<H::Frame>,
+    status: Gntst,
+) -> Gntst {
+    let write = mapping.is_writing();
+    for kind in mapping.uses.kinds() {
+        unpin(host, granter, mapping.gref, kind, write);
+    }
+    if write {
+        // CPUs may have reached it for a moment.
+        host.mark_dirty(granter, &mapping.frame);
+    }
+    status
+}
+
+/// Lets CPUs and devices reach a pinned page.
+#[inline(always)]
+fn reach<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    op: &MapGrantRef,
     mapping: &CpuMapping<H::Frame>,
-    host_addr: u64,
-) -> Result<Option<H::Domain>, Gntst> {
-    let granter = host.domain(mapping.pin.granter()).ok_or(Gntst::BadDomain)?;
-    host.may_unmap_grant(holder, &granter)
-        .map_err(|_| Gntst::PermissionDenied)?;
-    if host_addr == 0 {
-        return Ok(None);
+    cache_flags: u16,
+) -> Result<(), Gntst> {
+    if mapping.uses != Uses::Device {
+        host.map_for_cpu(op.host_addr, &mapping.frame, op.flags, cache_flags)?;
     }
-    if !host.unmap_for_cpu(host_addr, mapping.pin.frame(), mapping.gntmap_flags) {
-        return Err(Gntst::GeneralError);
+    if needs_identity(host, holder, mapping.granter) {
+        reach_identity(host, holder, op, mapping)
+    } else {
+        Ok(())
     }
-    Ok(Some(granter))
+}
+
+#[inline(never)]
+fn reach_identity<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    op: &MapGrantRef,
+    mapping: &CpuMapping<H::Frame>,
+) -> Result<(), Gntst> {
+    let state = holder.state().ok_or(Gntst::GeneralError)?;
+    let (mfn, write) = (mapping.frame.mfn(), mapping.is_writing());
+    let added = state.grants.identity.add(host, holder, mfn, write);
+    added.map_err(|error| {
+        log::debug!("{} IOMMU mapping: {error:?}", holder.id());
+        if mapping.uses != Uses::Device {
+            let undone = host.unmap_for_cpu(op.host_addr, &mapping.frame, 0, op.flags);
+            host.flush_cpu_tlb();
+            if undone.is_err() {
+                log::error!("{} kept a mapping at {:#x}", holder.id(), op.host_addr);
+            }
+        }
+        Gntst::GeneralError
+    })
+}
+
+/// A mapping of this granter's page must be known to the IOMMU. A domain's own
+/// pages are there anyway.
+pub(super) fn needs_identity<H: Host>(host: &H, holder: &H::Domain, granter: DomId) -> bool {
+    holder.id() != granter && host.cpu_map_needs_identity(holder)
+}
+
+impl<F: Frame> CpuMapping<F> {
+    /// Undoing it, or a part of it, leaves no reason for writing.
+    pub(super) fn is_writing(&self) -> bool {
+        u32::from(self.gntmap_flags) & GNTMAP_READONLY == 0
+    }
 }
 
 /// Gives back all CPU mappings of a dying domain. False: preempted, call again.
 ///
 /// The domain's vcpus no longer run, and nothing can translate through its
 /// address space any more.
-pub fn release_cpu_mappings<H: Host>(host: &H, state: &DomainState<H>) -> bool {
+pub fn release_cpu_mappings<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>) -> bool {
     const BETWEEN_CHECKS: u32 = 64;
     loop {
         for _ in 0..BETWEEN_CHECKS {
-            let popped = state.grants.maptrack.lock().pop();
-            match popped {
+            match state.grants.maptrack.pop() {
                 None => return true,
                 Some(None) => {}
-                Some(Some(mapping)) => {
-                    if let Some(granter) = host.domain(mapping.pin.granter()) {
-                        mapping.pin.release(host, &granter);
-                    }
-                }
+                Some(Some(mapping)) => release(host, holder, state, mapping),
             }
         }
         if host.preempt_requested() {
             return false;
+        }
+    }
+}
+
+fn release<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    mapping: CpuMapping<H::Frame>,
+) {
+    log::debug!(
+        "Grant release ref {:#x} flags {:#x} {}",
+        mapping.gref.0,
+        mapping.gntmap_flags,
+        mapping.granter
+    );
+    let Some(granter) = host.domain(mapping.granter) else {
+        // It cannot go away while its page is referenced.
+        log::error!("{} vanished while mapped", mapping.granter);
+        return;
+    };
+    let unreachable = end_identity(host, holder, state, &mapping);
+    let (uses, write) = (mapping.uses, mapping.is_writing());
+    for kind in uses.kinds() {
+        unpin(host, &granter, mapping.gref, kind, write);
+    }
+    if write {
+        host.mark_dirty(&granter, &mapping.frame);
+    }
+    let mut frame = mapping.frame;
+    if !unreachable {
+        // A page that a device may reach must not be anybody else's.
+        core::mem::forget(frame);
+    } else if uses != Uses::Device && !holder.releases_cpu_mappings() {
+        let typed = takes_type::<H>(holder, &granter, PinKind::Cpu, write);
+        match frame.take_one(typed) {
+            // The rest is the device's.
+            Some(taken) => taken.leave_to_page_tables(),
+            None => frame.leave_to_page_tables(),
+        }
+    }
+}
+
+/// Ends what the devices of `holder` reach by a mapping that ends as a whole.
+/// False: that failed, and they may reach the frame still.
+pub(super) fn end_identity<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    mapping: &CpuMapping<H::Frame>,
+) -> bool {
+    if !needs_identity(host, holder, mapping.granter) {
+        return true;
+    }
+    let mfn: Mfn = mapping.frame.mfn();
+    let write = mapping.is_writing();
+    match state.grants.identity.remove(host, holder, mfn, write) {
+        Ok(()) => true,
+        Err(error) => {
+            log::error!(
+                "{}: frame {:#x} stays, its devices may reach it: {error:?}",
+                holder.id(),
+                mfn.number()
+            );
+            false
         }
     }
 }

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One grant entry: what the guest wrote (shared) and who uses it (active).
+//! One grant entry as the guest wrote it: its permission, and the in-use flags
+//! that Xen sets for the guest to see.
+//!
+//! Source of the layout and of the protocol: Xen's `public/grant_table.h`.
 
 use hypercall_abi::grant::{
-    ENTRY_V1_SIZE, GTF_CACHE_MASK, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_SUB_PAGE,
-    GTF_TYPE_MASK, GTF_WRITING,
+    ENTRY_V1_SIZE, ENTRY_V2_SIZE, GTF_ACCEPT_TRANSFER, GTF_CACHE_MASK, GTF_PERMIT_ACCESS,
+    GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TRANSFER_COMMITTED, GTF_TRANSFER_COMPLETED,
+    GTF_TRANSITIVE, GTF_TYPE_MASK, GTF_WRITING, STATUS_SIZE,
 };
 
+use super::active::Pins;
 use crate::{
-    addr::{DomId, Gfn, Mfn},
+    addr::{DomId, Gfn, GrantRef},
     host::SharedPage,
 };
 
@@ -18,7 +23,7 @@ const MAX_ATTEMPTS: u32 = 5;
 /// Why the shared entry does not permit a use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryError {
-    /// Granter's side: not an access grant, or not for this domain.
+    /// Granter's side: not an entry of the wanted kind, or not for this domain.
     NotGranted {
         /// Flags found.
         flags: u16,
@@ -33,9 +38,11 @@ pub enum EntryError {
 
 /// The first four bytes of an entry, read or changed in one access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Head {
-    flags: u16,
-    domid: u16,
+pub struct Head {
+    /// `GTF_*`.
+    pub flags: u16,
+    /// The domain that the entry is for.
+    pub domid: u16,
 }
 
 impl Head {
@@ -46,95 +53,308 @@ impl Head {
         }
     }
 
-    const fn raw(self) -> u32 {
+    /// As in memory.
+    pub const fn raw(self) -> u32 {
         (self.domid as u32) << 16 | self.flags as u32
     }
 
-    fn check_grant(self, holder: DomId) -> Result<(), EntryError> {
-        let kind = self.flags & (GTF_TYPE_MASK | GTF_SUB_PAGE);
-        if kind == GTF_PERMIT_ACCESS && self.domid == holder.0 {
-            Ok(())
-        } else {
-            Err(EntryError::NotGranted {
-                flags: self.flags,
-                domid: self.domid,
-            })
+    fn is_transitive(self) -> bool {
+        self.flags & GTF_TYPE_MASK == GTF_TRANSITIVE
+    }
+
+    fn not_granted(self) -> EntryError {
+        EntryError::NotGranted {
+            flags: self.flags,
+            domid: self.domid,
         }
     }
 }
 
-/// A version 1 entry in a page shared with the granter.
-pub struct SharedEntryV1<'a, D, P: SharedPage<D>> {
+/// What a domain wants to do with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Map the whole page, for a CPU or a device.
+    Map,
+    /// Copy from or to the granted part.
+    Copy,
+}
+
+/// Who wants what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The domain that asks.
+    pub holder: DomId,
+    /// What for.
+    pub purpose: Purpose,
+    /// Writing as well as reading.
+    pub write: bool,
+}
+
+/// What an entry grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// A whole page.
+    Page(Gfn),
+    /// A part of a page.
+    SubPage {
+        /// The page.
+        gfn: Gfn,
+        /// Where the part begins.
+        offset: u16,
+        /// Its bytes.
+        length: u16,
+    },
+    /// What a third domain granted the granter.
+    Transitive {
+        /// The third domain.
+        granter: DomId,
+        /// Its reference.
+        gref: GrantRef,
+    },
+}
+
+/// Format of an entry, and where its status is.
+enum Format<'a, P> {
+    /// Version 1: the in-use flags are in the entry's own flags.
+    V1,
+    /// Version 2: they are in a frame of their own.
+    V2 {
+        /// That frame.
+        status: &'a P,
+        /// Offset of the status in it.
+        at: usize,
+    },
+}
+
+/// An entry in a page shared with the granter.
+pub struct SharedEntry<'a, D, P> {
     page: &'a P,
     granter: &'a D,
     offset: usize,
+    format: Format<'a, P>,
 }
 
-impl<'a, D, P: SharedPage<D>> SharedEntryV1<'a, D, P> {
-    /// Entry number `index` of the page.
-    pub fn new(page: &'a P, granter: &'a D, index: usize) -> Self {
+impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
+    /// Version 1: entry number `index` of the page.
+    #[inline(always)]
+    pub fn v1(page: &'a P, granter: &'a D, index: usize) -> Self {
         Self {
             page,
             granter,
             offset: index * ENTRY_V1_SIZE,
+            format: Format::V1,
         }
     }
 
-    /// Sets `GTF_reading`, and `GTF_writing` for `write`, if the entry permits it.
-    /// Returns the cache attribute flags.
+    /// Version 2: entry number `index` of the page, and number `status_index` of
+    /// the status frame.
+    #[inline(always)]
+    pub fn v2(
+        page: &'a P,
+        granter: &'a D,
+        index: usize,
+        status: &'a P,
+        status_index: usize,
+    ) -> Self {
+        Self {
+            page,
+            granter,
+            offset: index * ENTRY_V2_SIZE,
+            format: Format::V2 {
+                status,
+                at: status_index * STATUS_SIZE,
+            },
+        }
+    }
+
+    /// The flags and the domain as they are now.
+    #[inline(always)]
+    pub fn head(&self) -> Head {
+        Head::from_raw(self.page.load32(self.offset))
+    }
+
+    /// The in-use flags, and in version 1 the others as well.
+    pub fn status(&self) -> u16 {
+        match self.format {
+            Format::V1 => self.head().flags,
+            Format::V2 { status, at } => status.load16(at),
+        }
+    }
+
+    /// Whether the entry, as `head` has it, permits the request.
+    #[inline(always)]
+    fn check(&self, head: Head, request: Request) -> Result<(), EntryError> {
+        let kind = head.flags & GTF_TYPE_MASK;
+        let for_whom = head.domid == request.holder.0;
+        let whole = head.flags & GTF_SUB_PAGE == 0;
+        let access = kind == GTF_PERMIT_ACCESS && (whole || request.purpose == Purpose::Copy);
+        let transitive = matches!(self.format, Format::V2 { .. })
+            && kind == GTF_TRANSITIVE
+            && request.purpose == Purpose::Copy;
+        if for_whom && (access || transitive) {
+            Ok(())
+        } else {
+            Err(head.not_granted())
+        }
+    }
+
+    /// Whether the entry, as it is now, grants what is asked. Changes nothing.
+    pub fn check_grant(&self, request: Request) -> Result<(), EntryError> {
+        let head = self.head();
+        self.check(head, request)?;
+        if request.write && head.flags & GTF_READONLY != 0 {
+            return Err(EntryError::ReadOnly);
+        }
+        Ok(())
+    }
+
+    /// Sets `GTF_reading`, and `GTF_writing` for writing, if the entry permits it.
+    /// Returns the entry's head.
     ///
-    /// `pinned`: somebody uses the entry already, so that type and domain were
-    /// checked then and the guest must not change them. `holder` is who asks.
+    /// `pins`: who uses the entry already. If anybody does, type and domain were
+    /// checked then and the guest must not change them.
     ///
     /// Needs the active entry's lock.
-    pub fn begin_use(&self, holder: DomId, write: bool, pinned: bool) -> Result<u16, EntryError> {
-        let mut head = Head::from_raw(self.page.load32(self.offset));
-        for _ in 0..MAX_ATTEMPTS {
-            if !pinned {
-                head.check_grant(holder)?;
+    #[inline(always)]
+    pub fn begin_use(&self, request: Request, pins: Pins) -> Result<Head, EntryError> {
+        match self.format {
+            Format::V1 => self.begin_use_v1(request, pins),
+            Format::V2 { status, at } => self.begin_use_v2(request, pins, status, at),
+        }
+    }
+
+    #[inline(always)]
+    fn begin_use_v1(&self, request: Request, pins: Pins) -> Result<Head, EntryError> {
+        match self.try_begin_use_v1(request, pins, self.head())? {
+            Ok(head) => Ok(head),
+            Err(changed) => self.keep_trying_v1(request, pins, changed),
+        }
+    }
+
+    /// One attempt. The inner error is what the entry has become meanwhile.
+    #[inline(always)]
+    fn try_begin_use_v1(
+        &self,
+        request: Request,
+        pins: Pins,
+        head: Head,
+    ) -> Result<Result<Head, Head>, EntryError> {
+        if pins.is_empty() {
+            self.check(head, request)?;
+        }
+        if request.write && head.flags & GTF_READONLY != 0 {
+            return Err(EntryError::ReadOnly);
+        }
+        let wanted = Head {
+            flags: head.flags | in_use(request.write),
+            ..head
+        };
+        let found =
+            self.page
+                .compare_exchange32(self.granter, self.offset, head.raw(), wanted.raw());
+        Ok(if found == head.raw() {
+            Ok(head)
+        } else {
+            Err(Head::from_raw(found))
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep_trying_v1(
+        &self,
+        request: Request,
+        pins: Pins,
+        mut head: Head,
+    ) -> Result<Head, EntryError> {
+        for _ in 1..MAX_ATTEMPTS {
+            match self.try_begin_use_v1(request, pins, head)? {
+                Ok(head) => return Ok(head),
+                Err(changed) => head = changed,
             }
-            if write && head.flags & GTF_READONLY != 0 {
-                return Err(EntryError::ReadOnly);
-            }
-            let in_use = if write {
-                GTF_READING | GTF_WRITING
-            } else {
-                GTF_READING
-            };
-            let wanted = Head {
-                flags: head.flags | in_use,
-                ..head
-            };
-            let found =
-                self.page
-                    .compare_exchange32(self.granter, self.offset, head.raw(), wanted.raw());
-            if found == head.raw() {
-                return Ok(head.flags & GTF_CACHE_MASK);
-            }
-            head = Head::from_raw(found);
         }
         Err(EntryError::Unstable)
     }
 
-    /// Whether the entry, as it is now, grants `holder` anything.
-    pub fn check_grant(&self, holder: DomId) -> Result<(), EntryError> {
-        Head::from_raw(self.page.load32(self.offset)).check_grant(holder)
+    /// The guest revokes a version 2 entry by clearing its flags and then looking
+    /// at the status. So the status is set first, and the flags are looked at
+    /// again afterwards: one of the two sees the other.
+    fn begin_use_v2(
+        &self,
+        request: Request,
+        pins: Pins,
+        status: &P,
+        at: usize,
+    ) -> Result<Head, EntryError> {
+        let unpinned = pins.is_empty();
+        let permitted = |head: Head| {
+            if unpinned {
+                self.check(head, request)?;
+            }
+            if request.write && head.flags & GTF_READONLY != 0 {
+                return Err(EntryError::ReadOnly);
+            }
+            Ok(())
+        };
+        permitted(self.head())?;
+        status.set_bits16(at, in_use(request.write));
+        let head = self.head();
+        permitted(head).map_err(|_| {
+            self.end_use(pins);
+            EntryError::Unstable
+        })?;
+        Ok(head)
     }
 
-    /// The frame the guest put into the entry. Read it after
-    /// [`Self::begin_use`]: from then on an honest guest leaves it alone.
+    /// What the entry grants. Read it after [`Self::begin_use`], which returned
+    /// `head`: from then on an honest guest leaves it alone.
+    #[inline(always)]
+    pub fn granted(&self, head: Head) -> Granted {
+        match self.format {
+            Format::V1 => Granted::Page(self.frame()),
+            Format::V2 { .. } if head.is_transitive() => Granted::Transitive {
+                granter: DomId(self.page.load16(self.offset + 4)),
+                gref: GrantRef(self.page.load32(self.offset + 8)),
+            },
+            Format::V2 { .. } if head.flags & GTF_SUB_PAGE != 0 => Granted::SubPage {
+                gfn: self.frame(),
+                offset: self.page.load16(self.offset + 4),
+                length: self.page.load16(self.offset + 6),
+            },
+            Format::V2 { .. } => Granted::Page(self.frame()),
+        }
+    }
+
+    /// Where a transitive grant leads, if it is one at the moment.
+    #[inline(always)]
+    pub fn transitive(&self) -> Option<(DomId, GrantRef)> {
+        match self.format {
+            Format::V1 => None,
+            Format::V2 { .. } => match self.granted(self.head()) {
+                Granted::Transitive { granter, gref } => Some((granter, gref)),
+                Granted::Page(_) | Granted::SubPage { .. } => None,
+            },
+        }
+    }
+
+    /// The frame that the guest put into the entry.
+    #[inline(always)]
     pub fn frame(&self) -> Gfn {
-        Gfn::new(u64::from(self.page.load32(self.offset + 4)))
+        Gfn::new(match self.format {
+            Format::V1 => u64::from(self.page.load32(self.offset + 4)),
+            Format::V2 { .. } => self.page.load64(self.offset + 8),
+        })
     }
 
     /// The cache attribute flags as they are now.
     pub fn cache_flags(&self) -> u16 {
-        Head::from_raw(self.page.load32(self.offset)).flags & GTF_CACHE_MASK
+        self.head().flags & GTF_CACHE_MASK
     }
 
     /// Clears the in-use flags that the remaining pins do not justify.
     ///
     /// Needs the active entry's lock, so that pins and flags change together.
+    #[inline(always)]
     pub fn end_use(&self, pins: Pins) {
         let mut clear = 0;
         if pins.is_empty() {
@@ -144,101 +364,112 @@ impl<'a, D, P: SharedPage<D>> SharedEntryV1<'a, D, P> {
             clear |= GTF_WRITING;
         }
         if clear != 0 {
-            self.page.clear_bits16(self.granter, self.offset, clear);
+            let (page, at) = match self.format {
+                Format::V1 => (self.page, self.offset),
+                Format::V2 { status, at } => (status, at),
+            };
+            page.clear_bits16(self.granter, at, clear);
+        }
+    }
+
+    /// If the entry accepts a page from `giver`, marks it as taken.
+    pub fn commit_transfer(&self, giver: DomId) -> Result<(), EntryError> {
+        let mut head = self.head();
+        for _ in 0..MAX_ATTEMPTS {
+            if head.flags != GTF_ACCEPT_TRANSFER || head.domid != giver.0 {
+                return Err(head.not_granted());
+            }
+            let wanted = Head {
+                flags: head.flags | GTF_TRANSFER_COMMITTED,
+                ..head
+            };
+            let found =
+                self.page
+                    .compare_exchange32(self.granter, self.offset, head.raw(), wanted.raw());
+            if found == head.raw() {
+                return Ok(());
+            }
+            head = Head::from_raw(found);
+        }
+        Err(EntryError::Unstable)
+    }
+
+    /// Tells the guest where the page of a committed transfer is, and that it is
+    /// there.
+    ///
+    /// Needs the active entry's lock.
+    pub fn complete_transfer(&self, frame: Option<Gfn>) {
+        if let Some(gfn) = frame {
+            match self.format {
+                // A PV guest with version 1 entries got a page with a small number.
+                Format::V1 => self.page.store32(self.offset + 4, gfn.number() as u32),
+                Format::V2 { .. } => self.page.store64(self.offset + 8, gfn.number()),
+            }
+        }
+        // A plain write: nothing but this bit is Xen's in such an entry, and the
+        // guest is not to touch it before the bit is set.
+        let flags = self.head().flags | GTF_TRANSFER_COMPLETED;
+        self.page.store16(self.offset, flags);
+    }
+
+    /// Everything in the entry, for moving it elsewhere.
+    pub fn contents(&self) -> Contents {
+        match self.format {
+            Format::V1 => Contents {
+                words: [self.page.load64(self.offset), 0],
+                status: 0,
+            },
+            Format::V2 { status, at } => Contents {
+                words: [
+                    self.page.load64(self.offset),
+                    self.page.load64(self.offset + 8),
+                ],
+                status: status.load16(at),
+            },
+        }
+    }
+
+    /// Overwrites the entry with an access grant, or with nothing.
+    pub fn set(&self, head: Head, frame: Gfn, in_use: u16) {
+        let raw = u64::from(head.raw());
+        match self.format {
+            Format::V1 => {
+                let first = raw | u64::from(in_use) | frame.number() << 32;
+                self.page.store64(self.offset, first);
+            }
+            Format::V2 { status, at } => {
+                status.store16(at, in_use);
+                self.page.store64(self.offset + 8, frame.number());
+                self.page.store64(self.offset, raw);
+            }
+        }
+    }
+
+    /// Overwrites the entry.
+    pub fn replace(&self, contents: Contents) {
+        let [first, second] = contents.words;
+        match self.format {
+            Format::V1 => self.page.store64(self.offset, first),
+            Format::V2 { status, at } => {
+                self.page.store64(self.offset + 8, second);
+                self.page.store64(self.offset, first);
+                status.store16(at, contents.status);
+            }
         }
     }
 }
 
-/// What a use of a reference is for. Each kind is counted apart, as in Xen.
+/// An entry as it is in memory, and its status. Moved as a whole, never looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PinKind {
-    /// A CPU mapping.
-    Cpu,
-    /// A DMA mapping.
-    Device,
+pub struct Contents {
+    words: [u64; 2],
+    status: u16,
 }
 
-/// Numbers of uses of one reference: CPU or device, reading or writing, one byte
-/// each, as small as Xen's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pins {
-    cpu_write: u8,
-    cpu_read: u8,
-    device_write: u8,
-    device_read: u8,
-}
-
-impl Pins {
-    fn counter(&mut self, kind: PinKind, write: bool) -> &mut u8 {
-        match (kind, write) {
-            (PinKind::Cpu, true) => &mut self.cpu_write,
-            (PinKind::Cpu, false) => &mut self.cpu_read,
-            (PinKind::Device, true) => &mut self.device_write,
-            (PinKind::Device, false) => &mut self.device_read,
-        }
+fn in_use(write: bool) -> u16 {
+    if write {
+        GTF_READING | GTF_WRITING
+    } else {
+        GTF_READING
     }
-
-    /// One more use; `None` if the counter is full.
-    #[must_use]
-    pub fn added(mut self, kind: PinKind, write: bool) -> Option<Self> {
-        let counter = self.counter(kind, write);
-        *counter = counter.checked_add(1)?;
-        Some(self)
-    }
-
-    /// One use less; `None` if there was none.
-    #[must_use]
-    pub fn removed(mut self, kind: PinKind, write: bool) -> Option<Self> {
-        let counter = self.counter(kind, write);
-        *counter = counter.checked_sub(1)?;
-        Some(self)
-    }
-
-    /// Nobody uses the reference.
-    pub fn is_empty(self) -> bool {
-        self == Self::default()
-    }
-
-    /// Somebody uses it for writing.
-    pub fn any_writing(self) -> bool {
-        self.cpu_write != 0 || self.device_write != 0
-    }
-
-    /// All uses together.
-    pub fn total(self) -> u32 {
-        [
-            self.cpu_write,
-            self.cpu_read,
-            self.device_write,
-            self.device_read,
-        ]
-        .iter()
-        .map(|&count| u32::from(count))
-        .sum()
-    }
-}
-
-/// The hypervisor's half of an entry: valid while there are pins.
-#[derive(Clone, Copy, Debug)]
-pub struct ActiveEntry {
-    /// Uses.
-    pub pins: Pins,
-    /// Who uses it, while there are pins.
-    pub holder: DomId,
-    /// Which frame, while there are pins.
-    pub mfn: Mfn,
-}
-
-impl ActiveEntry {
-    /// An entry that nobody uses.
-    pub const UNUSED: Self = Self {
-        pins: Pins {
-            cpu_write: 0,
-            cpu_read: 0,
-            device_write: 0,
-            device_read: 0,
-        },
-        holder: DomId(0),
-        mfn: Mfn::new(u64::MAX),
-    };
 }

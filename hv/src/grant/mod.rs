@@ -4,20 +4,35 @@
 //! | module | holds |
 //! |---|---|
 //! | [`table`] | a granter's table: frames shared with the guest, growth, limits |
-//! | [`entry`] | one entry's two halves: what the guest wrote, and the pins |
+//! | [`entry`] | what the guest wrote about a reference, and the in-use flags in it |
+//! | [`active`] | who uses a reference, and how often |
 //! | [`pin`] | taking and giving back a use of a reference: the one place where pin counts and `GTF_reading`/`GTF_writing` change |
 //! | [`maptrack`] | a holder's records of its CPU mappings |
-//! | [`cpu_map`] | CPU mappings: `map_grant_ref`, `unmap_grant_ref`, release at death |
+//! | [`identity`] | frames of others that a holder's devices reach at machine addresses |
+//! | [`peer`] | the other domain of an operation |
+//! | [`cpu_map`], [`cpu_unmap`] | CPU mappings: making, undoing, release at death |
+//! | [`show`] | a table in words |
+//! | [`copy`], [`transfer`], [`swap`], [`version`], [`cache`] | the other operations, by name |
 //!
-//! CPU mappings and DMA mappings of a reference share one active entry and one
-//! set of pin counts.
+//! CPU mappings, copies and DMA mappings of a reference share one active entry and
+//! one set of pin counts.
 
+pub mod active;
+pub mod cache;
+pub mod copy;
 pub mod cpu_map;
+pub mod cpu_unmap;
 pub mod entry;
+pub mod identity;
 pub mod maptrack;
+pub mod peer;
 pub mod pin;
+pub mod show;
+pub mod swap;
 pub mod table;
+pub mod transfer;
+pub mod version;
 
 pub use entry::EntryError;
 pub use pin::{Pin, PinError, Usage};
-pub use table::{GrantTable, TableError, TableLimits};
+pub use table::{FrameKind, GrantTable, TableError, TableLimits};

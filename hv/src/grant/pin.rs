@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Taking and giving back a use of a grant reference.
+//! Pins: uses of a grant reference, whoever makes them and whatever for.
 //!
 //! The one place where pin counts and `GTF_reading`/`GTF_writing` change, always
 //! together under the active entry's lock, and always with a page reference taken
 //! before the pin and given back after it.
 
-use super::entry::{EntryError, PinKind};
-use crate::{
-    addr::{Access, DomId, GrantRef},
-    host::{Domain, Frame, FrameError, Host},
+use super::{
+    active::{ActiveEntry, Part, PinKind, Pins},
+    entry::{EntryError, Granted, Head, Purpose, Request},
+    table::LockedEntry,
 };
+use crate::{
+    addr::{Access, DomId, Gfn, GrantRef},
+    host::{Domain, Frame, FrameError, Host, IoMemory},
+};
+
+/// How often a transitive grant is resolved again because it changed meanwhile.
+const MAX_ATTEMPTS: u32 = 5;
 
 /// What a pin is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +27,18 @@ pub struct Usage {
     pub write: bool,
     /// Take a writable-type reference with the page reference.
     pub take_type: bool,
+    /// Whether it may be device memory.
+    pub io: IoMemory,
+}
+
+impl Usage {
+    fn access(self) -> Access {
+        if self.write {
+            Access::READ_WRITE
+        } else {
+            Access::READ
+        }
+    }
 }
 
 /// Why a reference could not be pinned.
@@ -38,6 +57,16 @@ pub enum PinError {
     OtherHolder(DomId),
     /// Too many uses of one kind.
     TooMany,
+    /// Holder's side: the grant is for copies only, and in use.
+    ForCopiesOnly,
+    /// Granter's side: the part of the page begins outside of it.
+    BadPart,
+    /// Transitive grants are not allowed, or not here.
+    NotTransitive,
+    /// Granter's side: a transitive grant leads to a domain that is not there.
+    NoOrigin,
+    /// Granter's side: a transitive grant kept changing. The holder may try again.
+    Changed,
     /// Granter's side: the frame.
     Frame(FrameError),
 }
@@ -54,6 +83,11 @@ pub struct Pin<F> {
 }
 
 impl<F: Frame> Pin<F> {
+    /// The page alone, for a record that keeps the rest elsewhere.
+    pub(super) fn into_frame(self) -> F {
+        self.frame
+    }
+
     /// The page.
     pub fn frame(&self) -> &F {
         &self.frame
@@ -75,9 +109,153 @@ impl<F: Frame> Pin<F> {
     }
 }
 
+/// The pins that an entry has when one more is added for `holder`.
+#[inline(always)]
+fn admit<H: Host>(
+    entry: &LockedEntry<'_, H>,
+    request: Request,
+    usage: Usage,
+) -> Result<Pins, PinError> {
+    let pins = entry.active.pins;
+    if !pins.is_empty() && entry.active.holder != request.holder {
+        return Err(other_holder(entry, request));
+    }
+    pins.added(usage.kind, usage.write).ok_or(PinError::TooMany)
+}
+
+#[cold]
+#[inline(never)]
+fn other_holder<H: Host>(entry: &LockedEntry<'_, H>, request: Request) -> PinError {
+    // Who was not granted anything learns nothing about who uses it.
+    match entry.shared.check_grant(request) {
+        Ok(()) => PinError::OtherHolder(entry.active.holder),
+        Err(error) => PinError::Entry(error),
+    }
+}
+
+/// Sets the in-use flags if the pins do not have them set already.
+#[inline(always)]
+fn begin_use<H: Host>(entry: &LockedEntry<'_, H>, request: Request) -> Result<Head, PinError> {
+    let pins = entry.active.pins;
+    let flags_needed = pins.is_empty() || (request.write && !pins.any_writing());
+    if flags_needed {
+        entry
+            .shared
+            .begin_use(request, pins)
+            .map_err(PinError::Entry)
+    } else {
+        Ok(entry.shared.head())
+    }
+}
+
+/// Takes back what [`begin_use`] did, when the use did not come about.
+#[cold]
+#[inline(never)]
+fn give_up<H: Host>(entry: &LockedEntry<'_, H>, error: PinError) -> PinError {
+    entry.shared.end_use(entry.active.pins);
+    error
+}
+
+/// The page and the part of it that an unpinned entry grants.
+#[inline(always)]
+fn granted_part(granted: Granted) -> Result<(Gfn, Part), PinError> {
+    match granted {
+        Granted::Page(gfn) => Ok((gfn, Part::WHOLE)),
+        Granted::SubPage {
+            gfn,
+            offset,
+            length,
+        } => Part::sub_page(offset, length)
+            .map(|part| (gfn, part))
+            .ok_or(PinError::BadPart),
+        Granted::Transitive { .. } => Err(PinError::NotTransitive),
+    }
+}
+
+/// Adds a use to a locked entry that grants a page of `granter` itself: `pins` is
+/// what [`admit`] said.
+#[inline(always)]
+fn pin_entry<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    entry: &mut LockedEntry<'_, H>,
+    gref: GrantRef,
+    request: Request,
+    usage: Usage,
+    pins: Pins,
+) -> Result<(H::Frame, Head), PinError> {
+    if !entry.active.pins.is_empty() {
+        return pin_entry_again(host, granter, entry, request, usage, pins);
+    }
+    let head = begin_use(entry, request)?;
+    let (gfn, part) =
+        granted_part(entry.shared.granted(head)).map_err(|error| give_up(entry, error))?;
+    let frame = host
+        .pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io)
+        .map_err(|error| give_up(entry, PinError::Frame(error)))?;
+    *entry.active = ActiveEntry {
+        mfn: frame.mfn(),
+        pins,
+        origin_gref: gref,
+        origin: granter.id(),
+        holder: request.holder,
+        part,
+    };
+    Ok((frame, head))
+}
+
+/// The same if the entry is in use already.
+#[inline(never)]
+fn pin_entry_again<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    entry: &mut LockedEntry<'_, H>,
+    request: Request,
+    usage: Usage,
+    pins: Pins,
+) -> Result<(H::Frame, Head), PinError> {
+    if request.purpose == Purpose::Map && entry.active.part.is_for_copies_only() {
+        return Err(PinError::ForCopiesOnly);
+    }
+    let head = begin_use(entry, request)?;
+    let frame = host
+        .pin_again(granter, entry.active.mfn, usage.take_type)
+        .map_err(|error| give_up(entry, PinError::Frame(error)))?;
+    entry.active.pins = pins;
+    Ok((frame, head))
+}
+
+/// Takes one use of an entry back: pins and flags.
+///
+/// Takes the granter's table lock for reading, and the entry's lock.
+#[inline(never)]
+pub(super) fn unpin<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    gref: GrantRef,
+    kind: PinKind,
+    write: bool,
+) {
+    let Some(state) = granter.state() else {
+        return;
+    };
+    let frames = state.grants.read();
+    let Ok(mut entry) = frames.lock_entry(host, granter, gref) else {
+        log::error!("{} lost its entry {:#x}", granter.id(), gref.0);
+        return;
+    };
+    match entry.active.pins.removed(kind, write) {
+        Some(pins) => {
+            entry.active.pins = pins;
+            entry.shared.end_use(pins);
+        }
+        None => log::error!("{} ref {:#x}: pin count below 0", granter.id(), gref.0),
+    }
+}
+
 impl<F: Frame> Pin<F> {
-    /// Pins `gref` of `granter` for `holder`. Returns the cache attribute flags of
-    /// the entry with it. On error nothing has changed.
+    /// Pins `gref` of `granter` for `holder`, to map it. Returns the flags of the
+    /// entry with it. On error nothing has changed.
     ///
     /// Takes the granter's table lock for reading, and the entry's lock.
     pub fn take<H: Host<Frame = F>>(
@@ -86,51 +264,20 @@ impl<F: Frame> Pin<F> {
         gref: GrantRef,
         holder: DomId,
         usage: Usage,
-    ) -> Result<(Self, u16), PinError> {
+    ) -> Result<(Self, Head), PinError> {
         let table = &granter.state().ok_or(PinError::NoTable)?.grants;
         let frames = table.read();
         let mut entry = frames
             .lock_entry(host, granter, gref)
             .map_err(|entries| PinError::OutOfRange { entries })?;
-        let before = *entry.active;
-        let pinned = !before.pins.is_empty();
-        if pinned && before.holder != holder {
-            // Who was not granted anything learns nothing about who uses it.
-            entry.shared.check_grant(holder).map_err(PinError::Entry)?;
-            return Err(PinError::OtherHolder(before.holder));
-        }
-        let pins = before
-            .pins
-            .added(usage.kind, usage.write)
-            .ok_or(PinError::TooMany)?;
+        let request = Request {
+            holder,
+            purpose: Purpose::Map,
+            write: usage.write,
+        };
+        let pins = admit(&entry, request, usage)?;
         host.speculation_barrier();
-
-        let flags_needed = !pinned || (usage.write && !before.pins.any_writing());
-        let cache_flags = if flags_needed {
-            entry
-                .shared
-                .begin_use(holder, usage.write, pinned)
-                .map_err(PinError::Entry)?
-        } else {
-            entry.shared.cache_flags()
-        };
-        let access = if usage.write {
-            Access::READ_WRITE
-        } else {
-            Access::READ
-        };
-        let frame = if pinned {
-            host.pin_again(granter, before.mfn, usage.take_type)
-        } else {
-            host.pin_gfn(granter, entry.shared.frame(), access, usage.take_type)
-        };
-        let frame = frame.map_err(|error| {
-            entry.shared.end_use(before.pins);
-            PinError::Frame(error)
-        })?;
-        entry.active.pins = pins;
-        entry.active.holder = holder;
-        entry.active.mfn = frame.mfn();
+        let (frame, head) = pin_entry(host, granter, &mut entry, gref, request, usage, pins)?;
         let pin = Self {
             frame,
             gref,
@@ -138,31 +285,234 @@ impl<F: Frame> Pin<F> {
             kind: usage.kind,
             write: usage.write,
         };
-        Ok((pin, cache_flags))
+        Ok((pin, head))
     }
 
     /// Gives the use back: pin count and flags first, then the page reference.
     ///
     /// `granter` must be the domain with the id [`Self::granter`]. Takes its table
     /// lock for reading, and the entry's lock.
+    #[inline(always)]
     pub fn release<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain) {
         if self.write {
             host.mark_dirty(granter, &self.frame);
         }
-        let Some(state) = granter.state() else {
-            return;
-        };
-        let frames = state.grants.read();
-        let Ok(mut entry) = frames.lock_entry(host, granter, self.gref) else {
-            log::error!("{} lost its entry {:#x}", granter.id(), self.gref.0);
-            return;
-        };
-        match entry.active.pins.removed(self.kind, self.write) {
-            Some(pins) => {
-                entry.active.pins = pins;
-                entry.shared.end_use(pins);
-            }
-            None => log::error!("{} ref {:#x}: pin count below 0", granter.id(), self.gref.0),
+        unpin(host, granter, self.gref, self.kind, self.write);
+    }
+}
+
+/// A grant in use as source or destination of copies. Must end in
+/// [`CopyPin::release`].
+#[derive(Debug)]
+#[must_use = "a pin that is not released keeps the granter's page for ever"]
+pub struct CopyPin<F> {
+    /// The use of the reference by which the page was granted at first.
+    pin: Pin<F>,
+    part: Part,
+    /// The transitive grant that led there, if any, which is in use as well.
+    via: Option<(DomId, GrantRef)>,
+}
+
+/// How a look at an entry ended.
+enum Looked<F> {
+    /// It grants a page of the granter's own, which is pinned now.
+    Pinned(CopyPin<F>),
+    /// It grants on what this one granted the granter; nothing is pinned.
+    Transitive(DomId, GrantRef),
+}
+
+impl<F: Frame> CopyPin<F> {
+    /// Pins `gref` of `granter` so that `holder` can copy from it, or to it for
+    /// `write`. On error nothing has changed.
+    ///
+    /// A transitive grant is resolved first, with no lock held; then both pins
+    /// are there, or none. Only one step is allowed: what a transitive grant
+    /// leads to must not be one itself.
+    ///
+    /// Takes the table locks of the granters for reading, and the entries' locks,
+    /// one after the other.
+    #[inline(never)]
+    pub fn take<H: Host<Frame = F>>(
+        host: &H,
+        granter: &H::Domain,
+        gref: GrantRef,
+        holder: DomId,
+        write: bool,
+    ) -> Result<Self, PinError> {
+        match look(host, granter, gref, holder, write)? {
+            Looked::Pinned(pin) => Ok(pin),
+            Looked::Transitive(..) => Self::take_transitive(host, granter, gref, holder, write),
         }
     }
+
+    #[cold]
+    #[inline(never)]
+    fn take_transitive<H: Host<Frame = F>>(
+        host: &H,
+        granter: &H::Domain,
+        gref: GrantRef,
+        holder: DomId,
+        write: bool,
+    ) -> Result<Self, PinError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let (origin, origin_gref) = match look(host, granter, gref, holder, write)? {
+                Looked::Pinned(pin) => return Ok(pin),
+                Looked::Transitive(origin, origin_gref) => (origin, origin_gref),
+            };
+            if !host.transitive_allowed() || origin == granter.id() {
+                return Err(PinError::NotTransitive);
+            }
+            let origin = host.domain(origin).ok_or(PinError::NoOrigin)?;
+            let direct = match look(host, &origin, origin_gref, granter.id(), write)? {
+                Looked::Pinned(pin) => pin,
+                Looked::Transitive(..) => return Err(PinError::NotTransitive),
+            };
+            match pin_transitive(host, granter, gref, holder, write, &direct) {
+                Ok(()) => {
+                    return Ok(Self {
+                        via: Some((granter.id(), gref)),
+                        ..direct
+                    });
+                }
+                Err(error) => {
+                    direct.release(host, &origin);
+                    if error != PinError::Changed {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Err(PinError::Changed)
+    }
+
+    /// The page.
+    pub fn frame(&self) -> &F {
+        &self.pin.frame
+    }
+
+    /// The part of it that is granted.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Gives the uses back, then the page reference. `granter` is the domain that
+    /// [`Self::take`] was called for.
+    #[inline(always)]
+    pub fn release<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain) {
+        match self.via {
+            None => self.pin.release(host, granter),
+            Some((_, gref)) => self.release_transitive(host, granter, gref),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_transitive<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain, gref: GrantRef) {
+        unpin(host, granter, gref, self.pin.kind, self.pin.write);
+        match host.domain(self.pin.granter) {
+            Some(origin) => self.pin.release(host, &origin),
+            // It cannot go away while its page is referenced.
+            None => log::error!("{} vanished while pinned", self.pin.granter),
+        }
+    }
+}
+
+fn copy_usage(write: bool) -> Usage {
+    Usage {
+        kind: PinKind::Cpu,
+        write,
+        take_type: write,
+        io: IoMemory::Refused,
+    }
+}
+
+/// Pins an entry for a copy, unless it is a transitive one.
+#[inline(always)]
+fn look<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    gref: GrantRef,
+    holder: DomId,
+    write: bool,
+) -> Result<Looked<H::Frame>, PinError> {
+    let table = &granter.state().ok_or(PinError::NoTable)?.grants;
+    let frames = table.read();
+    let mut entry = frames
+        .lock_entry(host, granter, gref)
+        .map_err(|entries| PinError::OutOfRange { entries })?;
+    let usage = copy_usage(write);
+    let request = Request {
+        holder,
+        purpose: Purpose::Copy,
+        write,
+    };
+    let pins = admit(&entry, request, usage)?;
+    host.speculation_barrier();
+    if let Some((granter, gref)) = entry.shared.transitive() {
+        entry.shared.check_grant(request).map_err(PinError::Entry)?;
+        return Ok(Looked::Transitive(granter, gref));
+    }
+    let (frame, _) = pin_entry(host, granter, &mut entry, gref, request, usage, pins)?;
+    Ok(Looked::Pinned(CopyPin {
+        pin: Pin {
+            frame,
+            gref,
+            granter: granter.id(),
+            kind: usage.kind,
+            write,
+        },
+        part: entry.active.part,
+        via: None,
+    }))
+}
+
+/// Pins the transitive entry that led to `direct`, if it still does.
+fn pin_transitive<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    gref: GrantRef,
+    holder: DomId,
+    write: bool,
+    direct: &CopyPin<H::Frame>,
+) -> Result<(), PinError> {
+    let table = &granter.state().ok_or(PinError::NoTable)?.grants;
+    let frames = table.read();
+    let mut entry = frames
+        .lock_entry(host, granter, gref)
+        .map_err(|entries| PinError::OutOfRange { entries })?;
+    let usage = copy_usage(write);
+    let request = Request {
+        holder,
+        purpose: Purpose::Copy,
+        write,
+    };
+    let pins = admit(&entry, request, usage)?;
+    host.speculation_barrier();
+    let before: ActiveEntry = *entry.active;
+    let wanted = ActiveEntry {
+        mfn: direct.frame().mfn(),
+        pins,
+        origin_gref: direct.pin.gref,
+        origin: direct.pin.granter,
+        holder,
+        part: direct.part.for_copies_only(),
+    };
+    let same = before.mfn == wanted.mfn
+        && before.origin == wanted.origin
+        && before.origin_gref == wanted.origin_gref
+        && before.part == wanted.part;
+    if !before.pins.is_empty() && !same {
+        return Err(PinError::Changed);
+    }
+    let head = begin_use(&entry, request)?;
+    let leads_there = Granted::Transitive {
+        granter: wanted.origin,
+        gref: wanted.origin_gref,
+    };
+    if entry.shared.granted(head) != leads_there {
+        entry.shared.end_use(before.pins);
+        return Err(PinError::Changed);
+    }
+    *entry.active = wanted;
+    Ok(())
 }

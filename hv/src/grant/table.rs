@@ -3,24 +3,54 @@
 
 use alloc::vec::Vec;
 
-use hypercall_abi::grant::ENTRY_V1_SIZE;
-
-use super::{
-    entry::{ActiveEntry, SharedEntryV1},
-    maptrack::Maptrack,
+use hypercall_abi::{
+    Errno,
+    grant::{ENTRY_V1_SIZE, ENTRY_V2_SIZE, GTF_PERMIT_ACCESS, GTF_TYPE_MASK, STATUS_SIZE},
 };
+
+use super::{active::ActiveEntry, entry::SharedEntry, identity::Identity, maptrack::Maptrack};
 use crate::{
-    addr::{GrantRef, Mfn, PAGE_SIZE},
-    host::{Domain, Host, OutOfMemory, SharedPage},
+    addr::{Gfn, GrantRef, Mfn, PAGE_SIZE},
+    host::{Domain, Host, OutOfMemory, SharedPage, UnshareError},
     sync::{Rank, ReadWriteLock, SpinLock},
 };
 
 /// Frames of a new table.
 const INITIAL_FRAMES: u32 = 1;
-/// Entries in one shared frame.
-const ENTRIES_PER_FRAME: u32 = PAGE_SIZE as u32 / ENTRY_V1_SIZE as u32;
-/// The newest entry format this version implements.
-pub const MAX_VERSION: u32 = 1;
+/// Version 1 entries in one shared frame; so many active entries it has.
+const V1_PER_FRAME: u32 = PAGE_SIZE as u32 / ENTRY_V1_SIZE as u32;
+/// Version 2 entries in one shared frame.
+const V2_PER_FRAME: u32 = PAGE_SIZE as u32 / ENTRY_V2_SIZE as u32;
+/// Entries whose status is in one status frame.
+const STATUS_PER_FRAME: u32 = PAGE_SIZE as u32 / STATUS_SIZE as u32;
+/// Shared frames whose entries have their status in one status frame.
+const SHARED_PER_STATUS: u32 = STATUS_PER_FRAME / V2_PER_FRAME;
+
+/// Format of a table's entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 8 bytes, in-use flags in the entry.
+    V1,
+    /// 16 bytes, in-use flags in status frames.
+    V2,
+}
+
+impl Version {
+    /// The number on the wire.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+
+    const fn per_frame(self) -> u32 {
+        match self {
+            Self::V1 => V1_PER_FRAME,
+            Self::V2 => V2_PER_FRAME,
+        }
+    }
+}
 
 /// Limits of one domain's table, fixed at its creation.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +61,8 @@ pub struct TableLimits {
     pub max_maptrack_frames: u32,
     /// Newest entry format the domain may choose.
     pub max_version: u32,
+    /// The domain's vcpus.
+    pub vcpus: u32,
 }
 
 /// Why a table could not be made or grown.
@@ -47,6 +79,8 @@ pub enum TableError {
     },
     /// Xen has no memory.
     OutOfMemory,
+    /// The table has no status frames.
+    NoStatus,
 }
 
 impl From<OutOfMemory> for TableError {
@@ -60,8 +94,21 @@ type ActiveFrame<H> = Vec<<H as Host>::Spin<ActiveEntry>>;
 
 /// The part of a table that its read-write lock protects.
 pub struct Frames<H: Host> {
+    version: Version,
+    /// References that the table has: always what version and frames make it.
+    entries: u32,
     shared: Vec<H::SharedPage>,
+    status: Vec<H::SharedPage>,
     active: Vec<ActiveFrame<H>>,
+}
+
+/// Which of a table's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Those with the entries.
+    Shared,
+    /// Those with the status of version 2 entries.
+    Status,
 }
 
 /// A domain's grant table.
@@ -69,13 +116,15 @@ pub struct GrantTable<H: Host> {
     limits: TableLimits,
     frames: H::ReadWrite<Frames<H>>,
     /// The domain's records as a holder of CPU mappings.
-    pub(super) maptrack: H::Spin<Maptrack<H>>,
+    pub(super) maptrack: Maptrack<H>,
+    /// The frames of others that its devices reach at their machine addresses.
+    pub(super) identity: Identity<H>,
 }
 
 /// One entry, its active half locked.
 pub(super) struct LockedEntry<'a, H: Host> {
     /// What the guest wrote.
-    pub shared: SharedEntryV1<'a, H::Domain, H::SharedPage>,
+    pub shared: SharedEntry<'a, H::Domain, H::SharedPage>,
     /// Who uses it.
     pub active: <H::Spin<ActiveEntry> as SpinLock<ActiveEntry>>::Guard<'a>,
 }
@@ -90,12 +139,23 @@ impl<H: Host> Frames<H> {
         self.shared.len() as u32
     }
 
-    fn entries(&self) -> u32 {
-        self.number() * ENTRIES_PER_FRAME
+    /// The format of the entries.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
-    /// Grows the table to `wanted` frames. On error it is as it was.
-    fn grow(
+    /// References that the table has.
+    pub(super) fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    fn count_entries(&mut self) {
+        self.entries = self.number() * self.version.per_frame();
+    }
+
+    /// Grows the table to `wanted` frames, status frames included. On error it is
+    /// as it was.
+    pub(super) fn grow(
         &mut self,
         host: &H,
         owner: &H::Domain,
@@ -108,21 +168,27 @@ impl<H: Host> Frames<H> {
                 limit: limits.max_frames,
             });
         }
-        if wanted > INITIAL_FRAMES && wanted > self.number() {
-            log::info!(
+        if wanted <= self.number() {
+            return Ok(());
+        }
+        if wanted > INITIAL_FRAMES {
+            log::debug!(
                 "Expanding {} grant table from {} to {wanted} frames",
                 owner.id(),
                 self.number()
             );
         }
-        let before = self.shared.len();
+        let (shared, status) = (self.shared.len(), self.status.len());
         let grown = self.add_frames(host, wanted as usize);
         if grown.is_err() {
-            self.shared.truncate(before);
-            self.active.truncate(before);
+            self.shared.truncate(shared);
+            self.active.truncate(shared);
+            self.status.truncate(status);
         }
+        self.count_entries();
         // Only now that nothing can fail any more: a shared page cannot be freed.
-        for page in self.shared.iter().skip(before) {
+        let new_frames = self.shared.iter().skip(shared);
+        for page in new_frames.chain(self.status.iter().skip(status)) {
             page.share(owner);
         }
         grown
@@ -132,9 +198,9 @@ impl<H: Host> Frames<H> {
         while self.shared.len() < wanted {
             let mut active = ActiveFrame::<H>::new();
             active
-                .try_reserve_exact(ENTRIES_PER_FRAME as usize)
+                .try_reserve_exact(V1_PER_FRAME as usize)
                 .map_err(|_| TableError::OutOfMemory)?;
-            for _ in 0..ENTRIES_PER_FRAME {
+            for _ in 0..V1_PER_FRAME {
                 active.push(H::Spin::new(Rank::Entry, ActiveEntry::UNUSED));
             }
             self.active
@@ -146,10 +212,72 @@ impl<H: Host> Frames<H> {
             self.shared.push(host.new_shared_page()?);
             self.active.push(active);
         }
+        match self.version {
+            Version::V1 => Ok(()),
+            Version::V2 => self.add_status(host),
+        }
+    }
+
+    /// Adds the status frames that the shared frames need.
+    fn add_status(&mut self, host: &H) -> Result<(), TableError> {
+        while self.status.len() < self.shared.len().div_ceil(SHARED_PER_STATUS as usize) {
+            self.status
+                .try_reserve(1)
+                .map_err(|_| TableError::OutOfMemory)?;
+            self.status.push(host.new_shared_page()?);
+        }
         Ok(())
     }
 
+    /// The shared half of entry `index`, which is in range.
+    #[inline(always)]
+    pub(super) fn shared_entry<'a>(
+        &'a self,
+        granter: &'a H::Domain,
+        index: usize,
+    ) -> Option<SharedEntry<'a, H::Domain, H::SharedPage>> {
+        Some(match self.version {
+            Version::V1 => {
+                let page = self.shared.get(index / V1_PER_FRAME as usize)?;
+                SharedEntry::v1(page, granter, index % V1_PER_FRAME as usize)
+            }
+            Version::V2 => {
+                let page = self.shared.get(index / V2_PER_FRAME as usize)?;
+                let slot = index % V2_PER_FRAME as usize;
+                let status = self.status.get(index / STATUS_PER_FRAME as usize)?;
+                SharedEntry::v2(
+                    page,
+                    granter,
+                    slot,
+                    status,
+                    index % STATUS_PER_FRAME as usize,
+                )
+            }
+        })
+    }
+
+    /// The active half of entry `index`, which is in range.
+    #[inline(always)]
+    pub(super) fn active_entry(&self, index: usize) -> Option<&H::Spin<ActiveEntry>> {
+        self.active
+            .get(index / V1_PER_FRAME as usize)?
+            .get(index % V1_PER_FRAME as usize)
+    }
+
+    /// The same, for who has the table for itself.
+    pub(super) fn active_entry_mut(&mut self, index: usize) -> Option<&mut H::Spin<ActiveEntry>> {
+        self.active
+            .get_mut(index / V1_PER_FRAME as usize)?
+            .get_mut(index % V1_PER_FRAME as usize)
+    }
+
+    /// The active halves of all entries, for who has the table for itself.
+    pub(super) fn active_entries(&mut self) -> impl Iterator<Item = &mut H::Spin<ActiveEntry>> {
+        self.active.iter_mut().flatten()
+    }
+
     /// Locks the entry of `gref`, or says how many entries there are.
+    #[inline(always)]
     pub(super) fn lock_entry<'a>(
         &'a self,
         host: &H,
@@ -161,20 +289,81 @@ impl<H: Host> Frames<H> {
             return Err(entries);
         }
         let index = host.clamp_index(gref.0 as usize, entries as usize);
-        let (frame, slot) = (
-            index / ENTRIES_PER_FRAME as usize,
-            index % ENTRIES_PER_FRAME as usize,
-        );
-        let (Some(page), Some(active)) = (
-            self.shared.get(frame),
-            self.active.get(frame).and_then(|frame| frame.get(slot)),
-        ) else {
-            return Err(entries);
+        match (self.shared_entry(granter, index), self.active_entry(index)) {
+            (Some(shared), Some(active)) => Ok(LockedEntry {
+                shared,
+                active: active.lock(),
+            }),
+            _ => Err(entries),
+        }
+    }
+
+    /// Makes zeros of every entry.
+    pub(super) fn clear(&self) {
+        for page in &self.shared {
+            page.clear();
+        }
+    }
+
+    /// Starts to use version 2. The entries are not touched.
+    pub(super) fn enter_v2(&mut self, host: &H, owner: &H::Domain) -> Result<(), TableError> {
+        let grown = self.add_status(host);
+        if grown.is_err() {
+            self.status.clear();
+        }
+        for page in &self.status {
+            page.share(owner);
+        }
+        grown?;
+        self.version = Version::V2;
+        self.count_entries();
+        Ok(())
+    }
+
+    /// Stops using version 2. The entries are not touched.
+    pub(super) fn leave_v2(&mut self, owner: &H::Domain) -> Result<(), UnshareError> {
+        for (index, page) in self.status.iter().enumerate() {
+            if let Err(error) = page.unshare(owner) {
+                for page in self.status.iter().take(index) {
+                    page.share(owner);
+                }
+                return Err(error);
+            }
+        }
+        self.status.clear();
+        self.version = Version::V1;
+        self.count_entries();
+        Ok(())
+    }
+
+    fn of_kind(&self, kind: FrameKind) -> &[H::SharedPage] {
+        match kind {
+            FrameKind::Shared => &self.shared,
+            FrameKind::Status => &self.status,
+        }
+    }
+
+    /// Grows the table until it has `wanted` frames of a kind.
+    fn grow_kind(
+        &mut self,
+        host: &H,
+        owner: &H::Domain,
+        kind: FrameKind,
+        wanted: u32,
+        limits: &TableLimits,
+    ) -> Result<(), TableError> {
+        let shared = match kind {
+            FrameKind::Shared => wanted,
+            FrameKind::Status if self.version == Version::V1 => return Err(TableError::NoStatus),
+            FrameKind::Status if wanted as usize <= self.status.len() => return Ok(()),
+            // The least that needs so many status frames.
+            FrameKind::Status => wanted
+                .saturating_sub(1)
+                .checked_mul(SHARED_PER_STATUS)
+                .and_then(|frames| frames.checked_add(1))
+                .ok_or(TableError::BadLimits)?,
         };
-        Ok(LockedEntry {
-            shared: SharedEntryV1::new(page, granter, slot),
-            active: active.lock(),
-        })
+        self.grow(host, owner, shared, limits)
     }
 }
 
@@ -184,21 +373,34 @@ impl<H: Host> GrantTable<H> {
         if limits.max_version == 0 || limits.max_frames < INITIAL_FRAMES {
             return Err(TableError::BadLimits);
         }
+        let maptrack = Maptrack::new(limits.max_maptrack_frames, limits.vcpus)?;
         let mut frames = Frames {
+            version: Version::V1,
+            entries: 0,
             shared: Vec::new(),
+            status: Vec::new(),
             active: Vec::new(),
         };
         frames.grow(host, owner, INITIAL_FRAMES, &limits)?;
         Ok(Self {
             limits,
             frames: H::ReadWrite::new(Rank::Table, frames),
-            maptrack: H::Spin::new(Rank::Maptrack, Maptrack::new(limits.max_maptrack_frames)),
+            maptrack,
+            identity: Identity::new(),
         })
     }
 
-    /// Most frames the table may have.
-    pub fn max_frames(&self) -> u32 {
-        self.limits.max_frames
+    /// Its limits.
+    pub fn limits(&self) -> &TableLimits {
+        &self.limits
+    }
+
+    /// Most frames of a kind the table may have.
+    pub fn max_frames(&self, kind: FrameKind) -> u32 {
+        match kind {
+            FrameKind::Shared => self.limits.max_frames,
+            FrameKind::Status => self.limits.max_frames.div_ceil(SHARED_PER_STATUS),
+        }
     }
 
     /// Frames the table has.
@@ -207,8 +409,18 @@ impl<H: Host> GrantTable<H> {
     }
 
     /// The entry format in use.
-    pub fn version(&self) -> u32 {
-        1
+    pub fn version(&self) -> Version {
+        self.frames.read().version
+    }
+
+    /// Maptrack frames in use, of 256 records each.
+    pub fn maptrack_frames(&self) -> u32 {
+        self.maptrack.frames()
+    }
+
+    /// CPU mappings held.
+    pub fn mapped(&self) -> usize {
+        self.maptrack.mapped()
     }
 
     /// The lock around the frames, for a host that hands the guard of
@@ -223,6 +435,10 @@ impl<H: Host> GrantTable<H> {
         self.frames.read()
     }
 
+    pub(super) fn write(&self) -> FramesWriteGuard<'_, H> {
+        self.frames.write()
+    }
+
     /// Makes the table at least `wanted` frames large and tells `each` where the
     /// guest has put the first `wanted`, in order; stops when `each` says so.
     ///
@@ -232,24 +448,41 @@ impl<H: Host> GrantTable<H> {
         host: &H,
         owner: &H::Domain,
         wanted: u32,
-        mut each: impl FnMut(u32, &H::SharedPage) -> core::ops::ControlFlow<()>,
+        each: impl FnMut(u32, &H::SharedPage) -> core::ops::ControlFlow<()>,
     ) -> Result<(), TableError> {
         let mut frames = self.frames.write();
         frames.grow(host, owner, wanted, &self.limits)?;
-        for (index, page) in frames.shared.iter().take(wanted as usize).enumerate() {
-            if each(index as u32, page).is_break() {
-                break;
-            }
+        tell(&frames.shared, wanted, each);
+        Ok(())
+    }
+
+    /// Tells `each` where the guest has put the first `wanted` status frames, in
+    /// order; stops when `each` says so.
+    ///
+    /// Takes the table's lock for reading.
+    pub fn status_frames(
+        &self,
+        wanted: u32,
+        each: impl FnMut(u32, &H::SharedPage) -> core::ops::ControlFlow<()>,
+    ) -> Result<(), TableError> {
+        let frames = self.frames.read();
+        let limit = frames.status.len() as u32;
+        if wanted > limit {
+            return Err(TableError::TooLarge { wanted, limit });
         }
+        tell(&frames.status, wanted, each);
         Ok(())
     }
 
     /// Machine frame of table frame `index`, growing the table up to it. The lock
     /// comes back held, so that the frame cannot go away while it is mapped.
+    ///
+    /// `status`: if the table has status frames, one of these is meant.
     pub fn frame_for_mapping<'a>(
         &'a self,
         host: &H,
         owner: &H::Domain,
+        status: bool,
         index: u64,
     ) -> Result<(Mfn, FramesWriteGuard<'a, H>), TableError> {
         let wanted = u32::try_from(index)
@@ -259,10 +492,16 @@ impl<H: Host> GrantTable<H> {
                 wanted: u32::MAX,
                 limit: self.limits.max_frames,
             })?;
+        let kind = if status {
+            FrameKind::Status
+        } else {
+            FrameKind::Shared
+        };
         let mut frames = self.frames.write();
-        frames.grow(host, owner, wanted, &self.limits)?;
-        let index = host.clamp_index(index as usize, frames.shared.len());
-        let mfn = SharedPage::mfn(frames.shared.get(index).ok_or(TableError::OutOfMemory)?);
+        frames.grow_kind(host, owner, kind, wanted, &self.limits)?;
+        let pages = frames.of_kind(kind);
+        let index = host.clamp_index(index as usize, pages.len());
+        let mfn = SharedPage::mfn(pages.get(index).ok_or(TableError::OutOfMemory)?);
         Ok((mfn, frames))
     }
 
@@ -274,33 +513,73 @@ impl<H: Host> GrantTable<H> {
         &self,
         host: &H,
         owner: &H::Domain,
+        kind: FrameKind,
         first: u32,
         into: &mut [u64],
     ) -> Result<(), TableError> {
         let count = u32::try_from(into.len()).map_err(|_| TableError::BadLimits)?;
         let wanted = first.checked_add(count).ok_or(TableError::BadLimits)?;
         let mut frames = self.frames.write();
-        frames.grow(host, owner, wanted, &self.limits)?;
-        for (slot, page) in into
-            .iter_mut()
-            .zip(frames.shared.iter().skip(first as usize))
-        {
+        frames.grow_kind(host, owner, kind, wanted, &self.limits)?;
+        let pages = frames.of_kind(kind).iter().skip(first as usize);
+        for (slot, page) in into.iter_mut().zip(pages) {
             *slot = SharedPage::mfn(page).number();
         }
         Ok(())
     }
 
-    /// Calls `each` with every reference that is in use.
+    /// The frame that entry `gref` grants access to, and the entry's flags, or in
+    /// version 2 its status.
+    ///
+    /// Takes the table's lock for reading.
+    pub fn granted_frame(
+        &self,
+        host: &H,
+        owner: &H::Domain,
+        gref: GrantRef,
+    ) -> Result<(Gfn, u16), Errno> {
+        let frames = self.frames.read();
+        let entries = frames.entries();
+        if gref.0 >= entries {
+            return Err(Errno::NoEnt);
+        }
+        let index = host.clamp_index(gref.0 as usize, entries as usize);
+        let entry = frames.shared_entry(owner, index).ok_or(Errno::NoEnt)?;
+        if entry.head().flags & GTF_TYPE_MASK != GTF_PERMIT_ACCESS {
+            return Err(Errno::NxIo);
+        }
+        Ok((entry.frame(), entry.status()))
+    }
+
+    /// Calls `each` with every reference that is in use, what the guest wrote
+    /// about it, and its active entry.
     ///
     /// Takes the table's lock for reading. Unbounded: for diagnosis only.
-    pub fn for_each_active(&self, mut each: impl FnMut(GrantRef, &ActiveEntry)) {
+    pub fn for_each_active(
+        &self,
+        owner: &H::Domain,
+        mut each: impl FnMut(GrantRef, &SharedEntry<'_, H::Domain, H::SharedPage>, &ActiveEntry),
+    ) {
         let frames = self.frames.read();
-        let entries = frames.active.iter().flatten().enumerate();
-        for (gref, active) in entries {
-            let active = *active.lock();
-            if !active.pins.is_empty() {
-                each(GrantRef(gref as u32), &active);
+        for index in 0..frames.entries() {
+            let halves = (
+                frames.shared_entry(owner, index as usize),
+                frames.active_entry(index as usize),
+            );
+            if let (Some(shared), Some(active)) = halves {
+                let active = active.lock();
+                if !active.pins.is_empty() {
+                    each(GrantRef(index), &shared, &active);
+                }
             }
+        }
+    }
+}
+
+fn tell<P>(pages: &[P], wanted: u32, mut each: impl FnMut(u32, &P) -> core::ops::ControlFlow<()>) {
+    for (index, page) in pages.iter().take(wanted as usize).enumerate() {
+        if each(index as u32, page).is_break() {
+            break;
         }
     }
 }

@@ -27,5 +27,8 @@ pub enum Outcome {
         elements: u32,
         /// Bytes of the array they take up.
         bytes: u64,
+        /// What the first of the others is to be continued with: bits of the
+        /// command's number that the command itself does not use.
+        resume: u32,
     },
 }

@@ -14,7 +14,10 @@ use hv::{
     state::{DomainLimits, DomainState},
 };
 
-use super::machine::Machine;
+use super::{
+    frames::{FrameRecord, Kind},
+    machine::Machine,
+};
 
 /// What is at a guest frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum Backing {
     PagedOut,
     /// A device's registers.
     Mmio,
+    /// A device's registers that the domain has access to: the machine frame.
+    Io(u64),
     /// Another domain's memory, mapped here.
     Foreign(u64),
 }
@@ -48,6 +53,14 @@ pub struct DomainSetup {
     pub max_pins: u32,
     /// Most frames of its grant table.
     pub max_table_frames: u32,
+    /// Most frames of maptrack records.
+    pub max_maptrack_frames: u32,
+    /// Newest entry format that it may choose.
+    pub max_version: u32,
+    /// Its vcpus.
+    pub vcpus: u32,
+    /// Most frames of memory it may have.
+    pub max_pages: u64,
     /// Guest frames 0 up to here are memory.
     pub ram_frames: u64,
 }
@@ -67,7 +80,20 @@ impl DomainSetup {
             hole: Some((Self::HOLE, 1 << 20)),
             max_pins: 1024,
             max_table_frames: 4,
+            max_maptrack_frames: 4,
+            max_version: 2,
+            vcpus: 1,
+            max_pages: 200,
             ram_frames: 160,
+        }
+    }
+
+    /// A PV domain whose devices work with machine addresses through an IOMMU.
+    pub const fn pv(id: u16) -> Self {
+        Self {
+            translated: false,
+            hole: None,
+            ..Self::pvh(id)
         }
     }
 }
@@ -102,8 +128,9 @@ impl ModelDomain {
             let limits = DomainLimits {
                 table: TableLimits {
                     max_frames: setup.max_table_frames,
-                    max_maptrack_frames: 4,
-                    max_version: 1,
+                    max_maptrack_frames: setup.max_maptrack_frames,
+                    max_version: setup.max_version,
+                    vcpus: setup.vcpus,
                 },
                 max_pins: setup.max_pins,
             };
@@ -144,6 +171,10 @@ impl Domain<Machine> for ModelDomain {
         self.0.setup.direct_mapped
     }
 
+    fn releases_cpu_mappings(&self) -> bool {
+        self.0.setup.translated
+    }
+
     fn state(&self) -> Option<&DomainState<Machine>> {
         self.0.state.get()
     }
@@ -161,14 +192,20 @@ pub enum Death {
 }
 
 impl Machine {
+    /// From now on the domain is dying.
+    pub fn doom(&self, id: u16) {
+        let domain = self.find(id).expect("a domain to kill");
+        domain.0.dying.store(true, Ordering::SeqCst);
+    }
+
     /// Destroys a domain as Xen does: its mappings, then its memory, and when
     /// nobody refers to that any more, the domain. Tells the steps it took.
     pub fn kill(&self, id: u16) -> (Death, u32) {
+        self.doom(id);
         let domain = self.find(id).expect("a domain to kill");
-        domain.0.dying.store(true, Ordering::SeqCst);
         let mut steps = 1;
         if let Some(state) = domain.state() {
-            self.state().cpu_maps.retain(|&(holder, _), _| holder != id);
+            self.state().stop_cpus(id, domain.is_translated());
             loop {
                 match release_all(self, &domain, state) {
                     Release::Complete => break,
@@ -176,9 +213,10 @@ impl Machine {
                     Release::Stuck => return (Death::Stuck, steps),
                 }
             }
-            while !release_cpu_mappings(self, state) {
+            while !release_cpu_mappings(self, &domain, state) {
                 steps += 1;
             }
+            self.state().destroy_page_tables(id);
         }
         self.relinquish_memory(id);
         drop(domain);
@@ -187,31 +225,37 @@ impl Machine {
 
     fn relinquish_memory(&self, id: u16) {
         let mut state = self.state();
-        let owned: Vec<_> = state
-            .p2m
-            .iter()
-            .filter(|((owner, _), _)| *owner == id)
-            .map(|(_, &backing)| backing)
-            .collect();
         state.p2m.retain(|&(owner, _), _| owner != id);
-        for backing in owned {
-            if let Backing::Ram(mfn) = backing {
-                state.frames.deallocate(mfn);
-            }
+        let owned: Vec<_> = state
+            .frames
+            .iter()
+            .filter(|(_, frame)| is_memory_of(frame, id))
+            .map(|(mfn, _)| mfn)
+            .collect();
+        for mfn in owned {
+            state.frames.deallocate(mfn);
         }
     }
 
     /// Removes a dead domain if nobody refers to its memory any more.
     pub fn reap(&self, id: u16) -> Death {
-        let held = self.state().frames.iter().any(|(_, frame)| {
-            frame.owner == id && !matches!(frame.kind, super::frames::Kind::Shared(_))
-        });
+        let held = {
+            let state = self.state();
+            state
+                .frames
+                .iter()
+                .any(|(_, frame)| is_memory_of(frame, id))
+        };
         if held {
             return Death::Zombie;
         }
         let record = self.inner.domains.lock().expect("domains").remove(&id);
         drop(record);
-        self.state().grant_frames.remove(&id);
+        self.state().forget(id);
         Death::Gone
     }
+}
+
+fn is_memory_of(frame: &FrameRecord, domain: u16) -> bool {
+    frame.owner == domain && !matches!(frame.kind, Kind::Shared(_))
 }

@@ -20,14 +20,20 @@ pub enum Kind {
     Ram,
     /// Memory of a PV domain whose type forbids writing: a page table.
     PageTable,
+    /// Device memory that its owner has access to.
+    Io,
     /// Xen's own page, shared with a guest or about to be.
     Shared(Arc<SharedMemory>),
 }
 
+/// Owner of pages that belong to no domain.
+pub const NOBODY: u16 = u16::MAX;
+
 /// One frame that is not free.
 #[derive(Clone, Debug)]
 pub struct FrameRecord {
-    /// The owning domain (of a shared page: the guest it is shared with).
+    /// The owning domain (of a shared page: the guest it is shared with), or
+    /// [`NOBODY`].
     pub owner: u16,
     /// What it is.
     pub kind: Kind,
@@ -60,6 +66,20 @@ impl FrameRecord {
         self.data.as_ref().map_or(0, |data| data[offset])
     }
 
+    /// Everything in it.
+    pub fn contents(&self) -> Box<[u8; PAGE_SIZE as usize]> {
+        self.data
+            .clone()
+            .unwrap_or_else(|| Box::new([0; PAGE_SIZE as usize]))
+    }
+
+    /// Writes a range.
+    pub fn write_range(&mut self, offset: usize, bytes: &[u8]) {
+        self.data
+            .get_or_insert_with(|| Box::new([0; PAGE_SIZE as usize]))[offset..offset + bytes.len()]
+            .copy_from_slice(bytes);
+    }
+
     /// Writes the byte at an offset.
     pub fn write(&mut self, offset: usize, value: u8) {
         self.data
@@ -75,6 +95,12 @@ pub struct FrameTable {
 }
 
 impl FrameTable {
+    /// Takes an unused frame number of the caller's choice.
+    pub fn allocate_at(&mut self, mfn: u64, owner: u16, kind: Kind) {
+        let old = self.records.insert(mfn, FrameRecord::new(owner, kind));
+        assert!(old.is_none(), "frame {mfn:#x} is in use");
+    }
+
     /// Takes the next unused frame number.
     pub fn allocate(&mut self, owner: u16, kind: Kind) -> u64 {
         self.next = self.next.max(0x1000) + 1;
@@ -103,16 +129,18 @@ impl FrameTable {
         self.records.iter().map(|(&mfn, record)| (mfn, record))
     }
 
-    /// Takes a reference to memory of `owner`, with a writable type if asked.
+    /// Takes a reference to memory of `owner`, with a writable type if asked. A
+    /// page table cannot be written, and an owner may have given the page back.
     pub fn take(&mut self, owner: u16, mfn: u64, typed: bool) -> Result<(), FrameError> {
         let record = self.records.get_mut(&mfn).ok_or(FrameError::NotMemory)?;
-        let usable = match record.kind {
-            Kind::Ram => true,
-            Kind::PageTable => !typed,
-            Kind::Shared(_) => false,
-        };
-        if !usable || record.owner != owner || (!record.allocated && record.refs == 0) {
+        if matches!(record.kind, Kind::Shared(_)) || record.owner != owner {
             return Err(FrameError::NotMemory);
+        }
+        if !record.allocated && record.refs == 0 {
+            return Err(FrameError::Gone);
+        }
+        if typed && matches!(record.kind, Kind::PageTable) {
+            return Err(FrameError::NotWritable);
         }
         record.refs += 1;
         record.writable += u32::from(typed);
@@ -121,7 +149,7 @@ impl FrameTable {
 
     /// Gives a reference back. `reach` is how many translations lead to the frame,
     /// all and writable ones: so many references must remain.
-    fn put(&mut self, mfn: u64, typed: bool, reach: (u32, u32)) {
+    pub(super) fn put(&mut self, mfn: u64, typed: bool, reach: (u32, u32)) {
         let record = self
             .records
             .get_mut(&mfn)
@@ -163,12 +191,14 @@ impl FrameTable {
     }
 }
 
-/// A counted reference to a frame; dropping it gives the reference back.
+/// One counted reference to a frame, or two; dropping the value gives them back.
 #[derive(Debug)]
 pub struct PinnedFrame {
     machine: Weak<Inner>,
     mfn: u64,
     typed: bool,
+    /// Whether the second reference, if there is one, is with a type.
+    second: Option<bool>,
 }
 
 impl PinnedFrame {
@@ -177,13 +207,59 @@ impl PinnedFrame {
             machine,
             mfn,
             typed,
+            second: None,
         }
+    }
+
+    /// Any of the references allows writing.
+    pub(super) fn is_typed(&self) -> bool {
+        self.typed || self.second == Some(true)
+    }
+
+    /// Takes the references out of the value, which gives nothing back then.
+    fn take_all(&mut self) -> Option<(Arc<Inner>, Vec<bool>)> {
+        let machine = std::mem::take(&mut self.machine).upgrade()?;
+        let typed = std::iter::once(self.typed).chain(self.second.take());
+        Some((machine, typed.collect()))
     }
 }
 
 impl Frame for PinnedFrame {
     fn mfn(&self) -> Mfn {
         Mfn::new(self.mfn)
+    }
+
+    fn joined(mut self, mut other: Self) -> Self {
+        assert_eq!(self.mfn, other.mfn, "references to two pages joined");
+        assert!(
+            self.second.is_none() && other.second.is_none(),
+            "three references joined"
+        );
+        self.second = Some(other.typed);
+        // Its reference is this value's now.
+        other.machine = Weak::new();
+        self
+    }
+
+    fn take_one(&mut self, typed: bool) -> Option<Self> {
+        let second = self.second.take()?;
+        let (taken, left) = if self.typed == typed {
+            (self.typed, second)
+        } else {
+            (second, self.typed)
+        };
+        assert_eq!(taken, typed, "the wanted reference is not there");
+        self.typed = left;
+        Some(Self::new(self.machine.clone(), self.mfn, taken))
+    }
+
+    fn leave_to_page_tables(mut self) {
+        let mfn = self.mfn;
+        if let Some((machine, references)) = self.take_all() {
+            let mut state = machine.state();
+            let left = references.into_iter().map(|typed| (mfn, typed));
+            state.left_to_page_tables.extend(left);
+        }
     }
 }
 
@@ -193,10 +269,12 @@ impl Drop for PinnedFrame {
         if std::thread::panicking() {
             return;
         }
-        if let Some(machine) = self.machine.upgrade() {
+        let mfn = self.mfn;
+        if let Some((machine, references)) = self.take_all() {
             let mut state = machine.state();
-            let reach = state.reach_of(self.mfn);
-            state.frames.put(self.mfn, self.typed, reach);
+            for typed in references {
+                state.put(mfn, typed);
+            }
         }
     }
 }
@@ -237,8 +315,13 @@ mod tests {
         let mut frames = FrameTable::default();
         let ram = frames.allocate(1, Kind::Ram);
         let table = frames.allocate(1, Kind::PageTable);
+        let gone = frames.allocate(1, Kind::Ram);
+        frames.take(1, gone, false).expect("memory of domain 1");
+        frames.deallocate(gone);
+        frames.put(gone, false, (0, 0));
+        assert_eq!(frames.take(1, gone, false), Err(FrameError::NotMemory));
         assert_eq!(frames.take(2, ram, false), Err(FrameError::NotMemory));
-        assert_eq!(frames.take(1, table, true), Err(FrameError::NotMemory));
+        assert_eq!(frames.take(1, table, true), Err(FrameError::NotWritable));
         assert_eq!(frames.take(1, table, false), Ok(()));
     }
 }

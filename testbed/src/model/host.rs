@@ -6,17 +6,24 @@ use std::sync::Arc;
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        DeviceError, Domain, FlushFlags, Flushed, Frame, FrameError, GuestFault, Host, IommuError,
-        IommuMode, OutOfMemory, PciFacts, Refused,
+        CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed, Frame,
+        FrameError, GuestFault, Host, IoMemory, IommuError, IommuMode, OutOfMemory, PciFacts,
+        Refused, StealError, TraceEvent,
     },
 };
-use hypercall_abi::grant::{GNTMAP_CONTAINS_PTE, GNTMAP_READONLY};
+use hypercall_abi::{
+    Errno,
+    grant::{GNTMAP_READONLY, Gntst},
+};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     domain::{Backing, ModelDomain},
-    frames::{Kind, PinnedFrame},
+    frames::{Kind, NOBODY, PinnedFrame},
     guest::GUEST_LIMIT,
     locks::{RankedMutex, RankedReadWrite, assert_none_held},
+    loose::ModelLoosePage,
     machine::{Event, Machine, Moment},
     shared::{ModelSharedPage, SharedMemory},
 };
@@ -40,11 +47,16 @@ impl Host for Machine {
     type Domain = ModelDomain;
     type Frame = PinnedFrame;
     type SharedPage = ModelSharedPage;
+    type LoosePage = ModelLoosePage;
 
     const CPU_MAP_TAKES_TYPE: bool = true;
 
     fn current(&self) -> ModelDomain {
         self.find(self.current).expect("a vcpu of a domain")
+    }
+
+    fn current_vcpu(&self) -> u32 {
+        self.vcpu
     }
 
     fn domain(&self, id: DomId) -> Option<ModelDomain> {
@@ -81,18 +93,44 @@ impl Host for Machine {
         self.may_setup_table(caller, target)
     }
 
+    fn may_transfer(&self, caller: &ModelDomain, receiver: &ModelDomain) -> Result<(), Refused> {
+        let pair = (caller.id().0, receiver.id().0);
+        refuse_if(self.state().access.transfer.contains(&pair))
+    }
+
+    fn may_copy(&self, source: &ModelDomain, dest: &ModelDomain) -> Result<(), Refused> {
+        let pair = (source.id().0, dest.id().0);
+        refuse_if(self.state().access.copy.contains(&pair))
+    }
+
+    fn transitive_allowed(&self) -> bool {
+        !self.state().switches.no_transitive
+    }
+
+    fn transfer_allowed(&self) -> bool {
+        !self.state().switches.no_transfer
+    }
+
     fn pin_gfn(
         &self,
         owner: &ModelDomain,
         gfn: Gfn,
-        _access: Access,
+        access: Access,
         take_type: bool,
+        io: IoMemory,
     ) -> Result<PinnedFrame, FrameError> {
+        assert!(access.write || !take_type, "a type only to write");
         let backing = self.state().p2m.get(&(owner.id().0, gfn.number())).copied();
         match backing {
             Some(Backing::Ram(mfn)) => self.take_reference(owner.id().0, mfn, take_type),
+            Some(Backing::Io(mfn)) if io == IoMemory::Allowed => {
+                self.take_reference(owner.id().0, mfn, take_type)
+            }
             Some(Backing::PagedOut) => Err(FrameError::TryAgain),
-            Some(Backing::Mmio | Backing::Foreign(_)) | None => Err(FrameError::NotMemory),
+            None if owner.is_dying() => Err(FrameError::Gone),
+            Some(Backing::Mmio | Backing::Io(_) | Backing::Foreign(_)) | None => {
+                Err(FrameError::NotMemory)
+            }
         }
     }
 
@@ -137,8 +175,167 @@ impl Host for Machine {
         record.dirty = true;
     }
 
+    fn copy_between(
+        &self,
+        from: &PinnedFrame,
+        from_offset: u16,
+        to: &PinnedFrame,
+        to_offset: u16,
+        len: u16,
+    ) {
+        assert_none_held("copy");
+        assert!(to.is_typed(), "a copy writes through a typed reference");
+        let range = |offset: u16| {
+            let range = usize::from(offset)..usize::from(offset) + usize::from(len);
+            assert!(range.end <= 4096, "copy leaves the page: {range:?}");
+            range
+        };
+        let (source, dest) = (range(from_offset), range(to_offset));
+        let mut state = self.state();
+        let read = state.frames.get(from.mfn().number()).expect("a source");
+        let bytes = read.contents()[source].to_vec();
+        let written = state.frames.get_mut(to.mfn().number());
+        let written = written.expect("a destination");
+        written.write_range(dest.start, &bytes);
+    }
+
+    fn pin_mfn(&self, mfn: Mfn) -> Result<(ModelDomain, PinnedFrame), FrameError> {
+        let owner = {
+            let state = self.state();
+            let record = state.frames.get(mfn.number());
+            record.ok_or(FrameError::NotMemory)?.owner
+        };
+        let domain = self.find(owner).ok_or(FrameError::Gone)?;
+        let frame = self
+            .take_reference(owner, mfn.number(), false)
+            .map_err(|_| FrameError::Gone)?;
+        Ok((domain, frame))
+    }
+
+    fn flush_cache(
+        &self,
+        frame: &PinnedFrame,
+        offset: u16,
+        length: u16,
+        op: u32,
+    ) -> Result<(), Errno> {
+        let mut state = self.state();
+        if state.switches.no_cache_flush {
+            return Err(Errno::OpNotSupp);
+        }
+        assert!(offset + length <= 4096 && length > 0, "inside the page");
+        let mfn = frame.mfn().number();
+        state.cache_flushes.push((mfn, offset, length, op));
+        Ok(())
+    }
+
+    fn steal_page(&self, owner: &ModelDomain, gfn: Gfn) -> Result<ModelLoosePage, StealError> {
+        assert_eq!(owner.id().0, self.current, "only the caller's pages");
+        let key = (owner.id().0, gfn.number());
+        let mut state = self.state();
+        let Some(&Backing::Ram(mfn)) = state.p2m.get(&key) else {
+            return Err(StealError::BadPage);
+        };
+        let record = state.frames.get_mut(mfn).ok_or(StealError::BadPage)?;
+        if record.owner != key.0 {
+            return Err(StealError::BadPage);
+        }
+        if record.refs != 0 || !matches!(record.kind, Kind::Ram) {
+            return Err(StealError::InUse);
+        }
+        record.owner = NOBODY;
+        state.p2m.remove(&key);
+        Ok(ModelLoosePage::new(Arc::downgrade(&self.inner), mfn))
+    }
+
+    fn page_for(
+        &self,
+        page: ModelLoosePage,
+        _receiver: &ModelDomain,
+        wide_frames: bool,
+    ) -> Option<ModelLoosePage> {
+        if wide_frames || u32::try_from(page.number()).is_ok() {
+            return Some(page);
+        }
+        let mut state = self.state();
+        if state.switches.no_low_memory {
+            // The page is given back, which needs the state.
+            drop(state);
+            return None;
+        }
+        let bytes = state.frames.get(page.number())?.contents();
+        let copy = state.frames.allocate(NOBODY, Kind::Ram);
+        state.frames.get_mut(copy)?.write_range(0, &bytes[..]);
+        drop(state);
+        Some(ModelLoosePage::new(Arc::downgrade(&self.inner), copy))
+    }
+
+    fn assign_page(
+        &self,
+        page: ModelLoosePage,
+        receiver: &ModelDomain,
+        commit: impl FnOnce() -> bool,
+    ) -> Result<Mfn, CannotPlace> {
+        let id = receiver.id().0;
+        let room = self.state().memory_of(id) < receiver.setup().max_pages;
+        if receiver.is_dying() || !room || !commit() {
+            return Err(CannotPlace);
+        }
+        self.at_moment(Moment::Assign);
+        if receiver.is_dying() {
+            return Err(CannotPlace);
+        }
+        let mfn = page.keep();
+        let mut state = self.state();
+        state.frames.get_mut(mfn).ok_or(CannotPlace)?.owner = id;
+        Ok(Mfn::new(mfn))
+    }
+
+    fn place_page(&self, owner: &ModelDomain, gfn: Gfn, mfn: Mfn) -> Result<Gfn, CannotPlace> {
+        let mut state = self.state();
+        if state.switches.place_fails.pull() {
+            return Err(CannotPlace);
+        }
+        // A PV domain knows its pages by their machine frames.
+        let known_by = if owner.is_translated() {
+            gfn
+        } else {
+            Gfn::new(mfn.number())
+        };
+        let key = (owner.id().0, known_by.number());
+        state.p2m.insert(key, Backing::Ram(mfn.number()));
+        Ok(known_by)
+    }
+
     fn cpu_map_needs_identity(&self, holder: &ModelDomain) -> bool {
         !holder.is_translated() && self.iommu_mode(holder) == IommuMode::OwnTables
+    }
+
+    fn identity_map(
+        &self,
+        holder: &ModelDomain,
+        mfn: Mfn,
+        access: Access,
+    ) -> Result<(), IommuError> {
+        let mut state = self.state();
+        if state.switches.identity_map_fails.pull() {
+            return Err(IommuError);
+        }
+        let key = (holder.id().0, mfn.number());
+        let old = state.identity.insert(key, access.write);
+        assert_ne!(old, Some(access.write), "nothing to change for {key:x?}");
+        Ok(())
+    }
+
+    fn identity_unmap(&self, holder: &ModelDomain, mfn: Mfn) -> Result<(), IommuError> {
+        let mut state = self.state();
+        if state.switches.identity_unmap_fails.pull() {
+            return Err(IommuError);
+        }
+        let key = (holder.id().0, mfn.number());
+        let old = state.identity.remove(&key);
+        assert!(old.is_some(), "{key:x?} was not mapped");
+        Ok(())
     }
 
     fn map_for_cpu(
@@ -146,29 +343,39 @@ impl Host for Machine {
         host_addr: u64,
         frame: &PinnedFrame,
         gntmap_flags: u32,
-        _cache_flags: u16,
-    ) -> bool {
+        cache_flags: u16,
+    ) -> Result<(), Gntst> {
         let mut state = self.state();
-        let key = (self.current, host_addr);
-        let refused = state.switches.cpu_map_fails.pull()
-            || gntmap_flags & GNTMAP_CONTAINS_PTE != 0
-            || !host_addr.is_multiple_of(4096)
-            || state.cpu_maps.contains_key(&key);
-        if !refused {
-            let mapping = (frame.mfn().number(), gntmap_flags);
-            state.cpu_maps.insert(key, mapping);
+        if state.switches.cpu_map_fails.pull() {
+            return Err(Gntst::GeneralError);
         }
-        !refused
+        state.cache_flags = cache_flags;
+        let current = self.current;
+        state.map_for_cpu(current, host_addr, frame.mfn().number(), gntmap_flags)
     }
 
-    fn unmap_for_cpu(&self, host_addr: u64, frame: &PinnedFrame, gntmap_flags: u32) -> bool {
+    fn unmap_for_cpu(
+        &self,
+        host_addr: u64,
+        frame: &PinnedFrame,
+        new_addr: u64,
+        gntmap_flags: u32,
+    ) -> Result<(), Gntst> {
         let mut state = self.state();
-        let key = (self.current, host_addr);
-        let ours = state.cpu_maps.get(&key) == Some(&(frame.mfn().number(), gntmap_flags));
-        if ours {
-            state.cpu_maps.remove(&key);
-        }
-        ours
+        let frame = frame.mfn().number();
+        let current = self.current;
+        state.unmap_for_cpu(current, host_addr, frame, new_addr, gntmap_flags)
+    }
+
+    fn flush_cpu_tlb(&self) {
+        assert_none_held("CPU TLB flush");
+        let mut state = self.state();
+        state.counters.tlb_flushes += 1;
+        state.stale.retain(|&(holder, _, _)| holder != self.current);
+    }
+
+    fn trace(&self, event: TraceEvent, other: DomId) {
+        self.state().traces.push((event, other.0));
     }
 
     fn guest_range_ok(&self, at: GuestPtr, bytes: u64) -> bool {
@@ -179,13 +386,29 @@ impl Host for Machine {
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
         let guests = self.inner.guests.lock().expect("guest memory");
         let memory = guests.get(&self.current).ok_or(GuestFault)?;
-        let done = memory.read(at.0, into);
-        self.reads.lock().expect("read log").note(at.0, done as u64);
-        if done == into.len() {
-            Ok(())
-        } else {
-            Err(GuestFault)
+        if memory.read(at.0, into) != into.len() {
+            // Nobody may use what a failed copy has read.
+            into.fill(0xee);
+            return Err(GuestFault);
         }
+        let bytes = into.len() as u64;
+        self.reads.lock().expect("read log").note(at.0, bytes);
+        Ok(())
+    }
+
+    fn with_elements<T, R>(
+        &self,
+        at: GuestPtr,
+        count: usize,
+        work: impl FnOnce(&mut [T]) -> R,
+    ) -> Result<R, GuestFault>
+    where
+        T: FromBytes + IntoBytes + Immutable + Copy,
+    {
+        assert!(count <= ELEMENTS_PER_COPY, "more than fits on the stack");
+        let mut elements = vec![T::new_zeroed(); count];
+        self.copy_from_guest(at, elements.as_mut_slice().as_mut_bytes())?;
+        Ok(work(&mut elements))
     }
 
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {

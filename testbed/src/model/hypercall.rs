@@ -4,11 +4,12 @@
 
 use hv::{
     addr::GuestPtr,
-    hypercall::{Outcome, grant_dma, grant_table, grant_table::GuestLayout},
+    hypercall::{Outcome, grant_dma, grant_table},
 };
+use hypercall_abi::grant::{GNTTABOP_CMD_MASK, GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{guest::ReadLog, machine::Machine};
+use super::{guest::ReadLog, locks::assert_none_held, machine::Machine};
 
 /// Where arguments go. The array begins behind [`GUARD`] bytes that must not
 /// change.
@@ -43,7 +44,14 @@ impl Machine {
         match number {
             Number::GrantDma => grant_dma::dispatch(self, cmd, GuestPtr(at), count),
             Number::GrantTable => {
-                grant_table::dispatch(self, GuestLayout::Native, cmd, GuestPtr(at), count)
+                let outcome = grant_table::dispatch(self, self.layout, cmd, GuestPtr(at), count);
+                assert_none_held("end of the hypercall");
+                if matches!(cmd, GNTTABOP_SETUP_TABLE | GNTTABOP_SET_VERSION) {
+                    for domain in self.domains() {
+                        self.look_at_table(domain.setup().id);
+                    }
+                }
+                outcome
             }
         }
     }
@@ -52,7 +60,7 @@ impl Machine {
     pub fn call_observed(
         &self,
         number: Number,
-        cmd: u32,
+        mut cmd: u32,
         at: u64,
         count: u32,
         mut each: impl FnMut(Outcome),
@@ -69,11 +77,18 @@ impl Machine {
                     assert!(value < 0, "an error must be negative");
                     return CallEnd { value, steps };
                 }
-                Outcome::Continue { elements, bytes } => {
-                    assert!(elements > 0 && elements < left, "a continuation progresses");
-                    assert_eq!(bytes % u64::from(elements), 0);
+                Outcome::Continue {
+                    elements,
+                    bytes,
+                    resume,
+                } => {
+                    assert_eq!(resume & GNTTABOP_CMD_MASK, 0, "bits of the command");
+                    let progress = elements > 0 || resume > cmd & !GNTTABOP_CMD_MASK;
+                    assert!(progress && elements < left, "a continuation progresses");
+                    assert!(elements == 0 || bytes % u64::from(elements) == 0);
                     at += bytes;
                     left -= elements;
+                    cmd = cmd & GNTTABOP_CMD_MASK | resume;
                 }
             }
         }

@@ -98,6 +98,10 @@ impl<T: Send> SpinLock<T> for RankedMutex<T> {
             _held: held,
         }
     }
+
+    fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut().expect("a thread died with the lock")
+    }
 }
 
 /// A read-write lock with a place in the lock order.

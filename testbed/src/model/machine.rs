@@ -4,15 +4,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard},
 };
+
+use hv::{host::TraceEvent, hypercall::grant_table::GuestLayout};
+use hypercall_abi::grant::GNTMAP_READONLY;
 
 use super::{
     domain::{Backing, DomainRecord, DomainSetup, ModelDomain},
-    frames::{FrameTable, Kind},
+    frames::{FrameRecord, FrameTable, Kind},
     guest::{GuestMemory, ReadLog},
     iommu::{DmaFault, Iommu},
     shared::SharedMemory,
+    table::GuestTable,
 };
 
 /// When an operation of the host fails.
@@ -135,6 +139,9 @@ pub enum Moment<'a> {
     Poll,
     /// An IOTLB flush has begun and not ended.
     Flush,
+    /// A page is about to be another domain's: after the check that there is room,
+    /// and after the receiver's entry was marked.
+    Assign,
 }
 
 type Hook = Arc<dyn Fn(&Machine, Moment<'_>) + Send + Sync>;
@@ -152,6 +159,8 @@ pub struct Counters {
     pub references: u32,
     /// Most references taken between two polls.
     pub most_references_between_polls: u32,
+    /// Flushes of CPU TLBs.
+    pub tlb_flushes: u32,
     references_at_poll: u32,
 }
 
@@ -180,12 +189,35 @@ pub struct Switches {
     pub flush_fails: Trigger,
     /// Mapping of a grant for a CPU.
     pub cpu_map_fails: Trigger,
+    /// Making a frame reachable at its machine address, or changing that.
+    pub identity_map_fails: Trigger,
+    /// Taking that back.
+    pub identity_unmap_fails: Trigger,
     /// Allocation of a shared page.
     pub shared_page_fails: Trigger,
+    /// Taking a shared page back crashes the guest.
+    pub unshare_breaks: Trigger,
+    /// Putting a page where its new owner wants it.
+    pub place_fails: Trigger,
+    /// There is no memory with small machine addresses.
+    pub no_low_memory: bool,
+    /// CPU cache maintenance is not to be had.
+    pub no_cache_flush: bool,
+    /// The administrator allows no transitive grants.
+    pub no_transitive: bool,
+    /// The administrator allows no transfers.
+    pub no_transfer: bool,
     /// Preemption.
     pub preempt: Preempt,
     /// There is no PCI.
     pub no_pci: bool,
+}
+
+impl Switches {
+    /// A CPU mapping may fail for a reason that only this machine knows.
+    pub fn cpu_mapping_may_fail(&self) -> bool {
+        [self.cpu_map_fails, self.identity_map_fails] != [Trigger::Never; 2]
+    }
 }
 
 /// What access control refuses.
@@ -199,6 +231,10 @@ pub struct AccessControl {
     pub unmap: BTreeSet<(u16, u16)>,
     /// (caller, target) that may not set up or ask about a table.
     pub table: BTreeSet<(u16, u16)>,
+    /// (source, destination) that may not be copied between.
+    pub copy: BTreeSet<(u16, u16)>,
+    /// (giver, receiver) that may not transfer pages.
+    pub transfer: BTreeSet<(u16, u16)>,
     /// `GNTMAP_*` flags of every question about mapping.
     pub asked: Vec<u32>,
 }
@@ -212,10 +248,28 @@ pub struct State {
     pub p2m: BTreeMap<(u16, u64), Backing>,
     /// Device address spaces by domain.
     pub iommus: BTreeMap<u16, Iommu>,
-    /// Shared pages by granter, in table order.
-    pub grant_frames: BTreeMap<u16, Vec<Arc<SharedMemory>>>,
+    /// Grant tables as their granters see them.
+    pub tables: BTreeMap<u16, GuestTable>,
+    /// Shared pages that a guest cannot give up now.
+    pub guest_uses: BTreeSet<u64>,
     /// (domain, address) to frame and `GNTMAP_*` flags of CPU mappings of grants.
     pub cpu_maps: BTreeMap<(u16, u64), (u64, u32)>,
+    /// (domain, address) to a PV domain's own page that it has mapped there.
+    pub own_maps: BTreeMap<(u16, u64), u64>,
+    /// Translations that are in a CPU's TLB only: domain, frame, writable.
+    pub stale: Vec<(u16, u64, bool)>,
+    /// (domain, frame) that its devices reach at the machine address: writable.
+    pub identity: BTreeMap<(u16, u64), bool>,
+    /// References that page tables have for their own: frame, with a type.
+    pub left_to_page_tables: Vec<(u64, bool)>,
+    /// Domains that are PV, whose pages have types.
+    pub pv: BTreeSet<u16>,
+    /// Cache attributes of the CPU mapping made last.
+    pub cache_flags: u16,
+    /// CPU cache maintenance: frame, offset, length, what.
+    pub cache_flushes: Vec<(u64, u16, u16, u32)>,
+    /// What the trace buffer was told.
+    pub traces: Vec<(TraceEvent, u16)>,
     /// PCI devices: owner, and whether behind an IOMMU.
     pub pci: BTreeMap<u32, (u16, bool)>,
     /// What fails.
@@ -229,7 +283,9 @@ pub struct State {
 }
 
 impl State {
-    /// Translations that lead to a frame, from any domain: all, and writable.
+    /// References that must be there because a frame can be reached: by devices
+    /// and CPUs, from any domain; all, and those with a writable type. What
+    /// devices reach at machine addresses is part of what CPUs reach.
     pub fn reach_of(&self, mfn: u64) -> (u32, u32) {
         let mut reach = (0, 0);
         for iommu in self.iommus.values() {
@@ -237,7 +293,81 @@ impl State {
             reach.0 += all;
             reach.1 += writable;
         }
+        // Only PV domains' pages have types.
+        let has_types = self
+            .frames
+            .get(mfn)
+            .is_some_and(|frame| self.pv.contains(&frame.owner));
+        let count = |writable: &mut dyn Iterator<Item = bool>| {
+            writable.fold((0, 0), |(all, typed), write| {
+                (all + 1, typed + u32::from(write && has_types))
+            })
+        };
+        let live = self.cpu_maps.values().filter(|&&(to, _)| to == mfn);
+        let live = live.map(|&(_, flags)| flags & GNTMAP_READONLY == 0);
+        let stale = self.stale.iter().filter(|&&(_, to, _)| to == mfn);
+        let stale = stale.map(|&(_, _, write)| write);
+        let cpus = count(&mut live.chain(stale));
+        let identity = self.identity.iter().filter(|&(&(_, to), _)| to == mfn);
+        let identity = count(&mut identity.map(|(_, &write)| write));
+        reach.0 += cpus.0.max(identity.0);
+        reach.1 += cpus.1.max(identity.1);
         reach
+    }
+
+    /// Gives a reference back.
+    pub(super) fn put(&mut self, mfn: u64, typed: bool) {
+        let reach = self.reach_of(mfn);
+        self.frames.put(mfn, typed, reach);
+    }
+
+    /// The vcpus of a dying domain will not run again. What a translated domain
+    /// has mapped, nobody can use any more; page tables of PV domains stay.
+    pub(super) fn stop_cpus(&mut self, id: u16, translated: bool) {
+        self.stale.retain(|&(holder, _, _)| holder != id);
+        if translated {
+            self.cpu_maps.retain(|&(holder, _), _| holder != id);
+        }
+    }
+
+    /// Destroys what is left of a dying domain's page tables, and drops the
+    /// references they have.
+    pub(super) fn destroy_page_tables(&mut self, id: u16) {
+        self.own_maps.retain(|&(domain, _), _| domain != id);
+        let mut mapped: Vec<u64> = Vec::new();
+        self.cpu_maps.retain(|&(holder, _), &mut (mfn, _)| {
+            if holder == id {
+                mapped.push(mfn);
+            }
+            holder != id
+        });
+        let left = std::mem::take(&mut self.left_to_page_tables);
+        let mut referenced: Vec<u64> = left.iter().map(|&(mfn, _)| mfn).collect();
+        mapped.sort_unstable();
+        referenced.sort_unstable();
+        assert_eq!(
+            mapped, referenced,
+            "frames mapped by the page tables of d{id}, and references they have"
+        );
+        for (mfn, typed) in left {
+            self.put(mfn, typed);
+        }
+    }
+
+    /// Forgets what only a living domain has.
+    pub(super) fn forget(&mut self, id: u16) {
+        self.tables.remove(&id);
+        self.pv.remove(&id);
+    }
+
+    /// Frames of memory that a domain has.
+    pub fn memory_of(&self, id: u16) -> u64 {
+        let owned = |frame: &FrameRecord| frame.owner == id && frame.allocated;
+        let memory = |frame: &FrameRecord| matches!(frame.kind, Kind::Ram | Kind::PageTable);
+        let frames = self.frames.iter();
+        frames
+            .filter(|(_, frame)| owned(frame) && memory(frame))
+            .count() as u64
     }
 }
 
@@ -260,6 +390,8 @@ impl Inner {
 pub struct Machine {
     pub(super) inner: Arc<Inner>,
     pub(super) current: u16,
+    pub(super) vcpu: u32,
+    pub(super) layout: GuestLayout,
     pub(super) reads: Arc<Mutex<ReadLog>>,
 }
 
@@ -284,6 +416,8 @@ impl Machine {
         Self {
             inner,
             current: 0,
+            vcpu: 0,
+            layout: GuestLayout::Native,
             reads: Arc::default(),
         }
     }
@@ -293,6 +427,19 @@ impl Machine {
         Self {
             current: domain,
             ..Self::from_inner(Arc::clone(&self.inner))
+        }
+    }
+
+    /// The same with another vcpu of the domain.
+    pub fn with_vcpu(self, vcpu: u32) -> Self {
+        Self { vcpu, ..self }
+    }
+
+    /// The same with the structures of a 32-bit guest.
+    pub fn with_compat_layout(self) -> Self {
+        Self {
+            layout: GuestLayout::Compat,
+            ..self
         }
     }
 
@@ -346,37 +493,6 @@ impl Machine {
         }
     }
 
-    /// Writes a grant entry as the granter does: frame first, then the head.
-    pub fn write_entry(&self, granter: u16, gref: u32, flags: u16, domid: u16, gfn: u32) {
-        let (page, offset) = self.entry(granter, gref);
-        page.word(offset + 4).store(gfn, Ordering::SeqCst);
-        page.word(offset)
-            .store(u32::from(domid) << 16 | u32::from(flags), Ordering::SeqCst);
-    }
-
-    /// A grant entry: flags, domain, frame.
-    pub fn read_entry(&self, granter: u16, gref: u32) -> (u16, u16, u32) {
-        let (page, offset) = self.entry(granter, gref);
-        let head = page.word(offset).load(Ordering::SeqCst);
-        let frame = page.word(offset + 4).load(Ordering::SeqCst);
-        (head as u16, (head >> 16) as u16, frame)
-    }
-
-    /// The page of a grant entry, and the entry's offset in it.
-    pub fn entry(&self, granter: u16, gref: u32) -> (Arc<SharedMemory>, usize) {
-        let state = self.state();
-        let page = &state.grant_frames[&granter][gref as usize / 512];
-        (Arc::clone(page), gref as usize % 512 * 8)
-    }
-
-    /// Entries in a domain's grant table.
-    pub fn table_entries(&self, granter: u16) -> u32 {
-        self.state()
-            .grant_frames
-            .get(&granter)
-            .map_or(0, |frames| frames.len() as u32 * 512)
-    }
-
     /// A device of `domain` reads a byte.
     pub fn device_read(&self, domain: u16, daddr: u64) -> Result<u8, DmaFault> {
         let state = self.state();
@@ -409,7 +525,11 @@ impl Machine {
             .lock()
             .expect("domains")
             .insert(setup.id, record);
+        if !setup.translated {
+            self.state().pv.insert(setup.id);
+        }
         self.populate(setup.id, 0, setup.ram_frames);
+        self.look_at_table(setup.id);
         Some(domain)
     }
 

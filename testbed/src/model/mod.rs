@@ -12,13 +12,17 @@
 //! | [`machine`] | the machine: domains, vcpus, switches, events |
 //! | [`domain`] | a domain: identity, limits, guest frames |
 //! | [`frames`] | machine frames, their references and types |
+//! | [`cpu`] | CPU mappings of grants, TLBs |
+//! | [`loose`] | pages between two owners |
 //! | [`iommu`] | I/O page tables, IOTLB, devices |
 //! | [`guest`] | guest memory for hypercall arguments, with holes |
 //! | [`shared`] | pages shared with a guest: grant table frames |
+//! | [`table`] | a grant table as its granter sees it |
 //! | [`locks`] | locks that check their order |
 //! | [`host`] | the `Host` implementation itself |
 //! | [`hypercall`] | the guest's side: issuing calls and continuations |
 
+pub mod cpu;
 pub mod domain;
 pub mod frames;
 pub mod guest;
@@ -26,8 +30,10 @@ pub mod host;
 pub mod hypercall;
 pub mod iommu;
 pub mod locks;
+pub mod loose;
 pub mod machine;
 pub mod shared;
+pub mod table;
 
 pub use domain::{DomainSetup, ModelDomain};
 pub use frames::PinnedFrame;

@@ -11,8 +11,9 @@ use hypercall_abi::{
     },
     device::QueryDevice,
     grant::{
-        GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_GRANT_REF, GTF_READING, GTF_WRITING, MapGrantRef,
-        UnmapGrantRef,
+        GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_AND_REPLACE, GNTTABOP_UNMAP_GRANT_REF,
+        GTF_PERMIT_ACCESS, GTF_READING, GTF_SUB_PAGE, GTF_TRANSITIVE, GTF_WRITING, MapGrantRef,
+        UnmapAndReplace, UnmapGrantRef,
     },
     lookup::Lookup,
     mapping::{Map, Unmap},
@@ -26,6 +27,17 @@ use super::{
     reference::{Entry, Reference},
 };
 use crate::model::{CallEnd, DomainSetup, Machine, domain::Death, hypercall::Number};
+
+/// The part of a page that is granted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part {
+    /// Where it begins.
+    pub start: u16,
+    /// Its bytes.
+    pub length: u16,
+    /// More flags.
+    pub flags: u16,
+}
 
 /// Machine and account together.
 pub struct Checked {
@@ -76,10 +88,11 @@ impl Checked {
         elements.iter_mut().for_each(T::mark);
         let vcpu = self.machine.vcpu_of(caller);
         let at = vcpu.store_elements(elements);
+        let may_fail = self.machine.state().switches.cpu_mapping_may_fail();
         let mut worked = 0;
         let end = vcpu.call_observed(number, cmd, at, elements.len() as u32, |outcome| {
             vcpu.load_elements(elements);
-            worked = self.judge_step(caller, outcome, &before, elements, worked);
+            worked = self.judge_step((caller, may_fail), outcome, &before, elements, worked);
         });
         if end.value == 0 {
             assert_eq!(worked, elements.len(), "elements without a status");
@@ -89,7 +102,7 @@ impl Checked {
 
     fn judge_step<T: Element>(
         &mut self,
-        caller: u16,
+        (caller, may_fail): (u16, bool),
         outcome: Outcome,
         before: &[T],
         after: &[T],
@@ -102,6 +115,7 @@ impl Checked {
             machine: &self.machine,
             reference: &mut self.reference,
             caller,
+            may_fail,
             events: &mut events,
         };
         while worked < after.len() && after[worked].worked_on() {
@@ -172,17 +186,67 @@ impl Checked {
         )
     }
 
+    /// `unmap_and_replace`.
+    pub fn unmap_and_replace(&mut self, caller: u16, elements: &mut [UnmapAndReplace]) -> CallEnd {
+        let cmd = GNTTABOP_UNMAP_AND_REPLACE;
+        self.run(caller, Number::GrantTable, cmd, elements)
+    }
+
+    /// A PV domain maps a page of its own.
+    pub fn own_map(&mut self, domain: u16, at: u64, gfn: u64) {
+        let mfn = self.machine.mfn_of(domain, gfn).expect("memory");
+        self.machine.state().own_maps.insert((domain, at), mfn);
+        self.reference.own_maps.insert((domain, at));
+    }
+
     /// The granter writes an entry, honestly or not.
     pub fn write_entry(&mut self, granter: u16, gref: u32, flags: u16, domid: u16, gfn: u32) {
-        self.machine.write_entry(granter, gref, flags, domid, gfn);
+        self.write_whole_entry(granter, gref, flags, domid, 0, u64::from(gfn));
+    }
+
+    /// The same with everything that a version 2 entry has.
+    pub fn write_whole_entry(
+        &mut self,
+        granter: u16,
+        gref: u32,
+        flags: u16,
+        domid: u16,
+        middle: u32,
+        last: u64,
+    ) {
+        self.machine
+            .write_whole_entry(granter, gref, flags, domid, middle, last);
         let in_use = self.reference.uses_of(granter, gref).is_some();
+        let v2 = self.reference.version(granter) == 2;
+        // In version 2 the granter's write does not reach the status.
+        let scribbled = v2 && self.reference.entry(granter, gref).scribbled;
         let entry = Entry {
             flags,
             domid,
-            gfn,
-            scribbled: in_use || flags & (GTF_READING | GTF_WRITING) != 0,
+            middle: if v2 { middle } else { 0 },
+            gfn: if v2 { last } else { last & 0xffff_ffff },
+            scribbled: scribbled || in_use || flags & (GTF_READING | GTF_WRITING) != 0,
         };
         self.reference.entries.insert((granter, gref), entry);
+    }
+
+    /// A version 2 grant of a part of a page.
+    pub fn write_sub_page(&mut self, granter: u16, gref: u32, domid: u16, gfn: u64, part: Part) {
+        let flags = GTF_PERMIT_ACCESS | GTF_SUB_PAGE | part.flags;
+        let middle = u32::from(part.length) << 16 | u32::from(part.start);
+        self.write_whole_entry(granter, gref, flags, domid, middle, gfn);
+    }
+
+    /// A version 2 grant of what `origin` granted the granter by `inner`.
+    pub fn write_transitive(
+        &mut self,
+        granter: u16,
+        gref: u32,
+        domid: u16,
+        (origin, inner): (u16, u32),
+    ) {
+        let last = u64::from(inner);
+        self.write_whole_entry(granter, gref, GTF_TRANSITIVE, domid, origin.into(), last);
     }
 
     /// Destroys a domain; everything it held must come back.
@@ -196,6 +260,7 @@ impl Checked {
             self.reference
                 .entries
                 .retain(|&(granter, _), _| granter != domain);
+            self.reference.versions.remove(&domain);
         }
         self.machine.state().events.clear();
         self.check();

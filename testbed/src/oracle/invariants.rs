@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hv::host::Domain;
-use hypercall_abi::grant::{GTF_READING, GTF_WRITING};
+use hv::host::{Domain, IommuMode};
+use hypercall_abi::grant::{GTF_ACCEPT_TRANSFER, GTF_READING, GTF_TYPE_MASK, GTF_WRITING};
 
 use super::reference::Reference;
-use crate::model::Machine;
+use crate::model::{Machine, frames::Kind};
 
 /// Checks everything that must hold between two steps.
 pub fn check(machine: &Machine, reference: &Reference) {
@@ -17,6 +17,8 @@ pub fn check(machine: &Machine, reference: &Reference) {
     check_entries(machine, reference);
     check_service(machine, reference);
     check_cpu_maps(machine, reference);
+    check_identity(machine, reference);
+    check_shared_pages(machine, reference);
 }
 
 /// Invariants 1 and 6: as many references as uses, no more and no less.
@@ -72,19 +74,19 @@ fn check_entries(machine: &Machine, reference: &Reference) {
         if machine.table_entries(granter) == 0 {
             continue;
         }
-        let entry = reference
-            .entries
-            .get(&(granter, gref))
-            .copied()
-            .unwrap_or_default();
-        let (flags, domid, gfn) = machine.read_entry(granter, gref);
+        let entry = reference.entry(granter, gref);
+        let (flags, domid, middle, gfn) = machine.read_whole_entry(granter, gref);
         assert_eq!(
-            (domid, gfn),
-            (entry.domid, entry.gfn),
+            (domid, middle, gfn),
+            (entry.domid, entry.middle, entry.gfn),
             "Xen changed domain or frame of entry {gref} of d{granter}"
         );
         let uses = uses.get(&(granter, gref));
-        let mut wanted = entry.flags & !(GTF_READING | GTF_WRITING);
+        let mut wanted = entry.flags;
+        // Of a transfer these bits mean something else.
+        if entry.flags & GTF_TYPE_MASK != GTF_ACCEPT_TRANSFER || uses.is_some() {
+            wanted &= !(GTF_READING | GTF_WRITING);
+        }
         if uses.is_some() {
             wanted |= GTF_READING;
         }
@@ -117,13 +119,25 @@ fn check_service(machine: &Machine, reference: &Reference) {
             reference.pinned(id),
             "frames counted against the quota of d{id}"
         );
+        assert_eq!(
+            state.grants.mapped(),
+            reference.cpu.range((id, 0)..=(id, u32::MAX)).count(),
+            "maptrack records of d{id}"
+        );
+        assert_eq!(
+            state.grants.version().number(),
+            reference.version(id),
+            "format of the table of d{id}"
+        );
         let mut active = BTreeMap::new();
-        state.grants.for_each_active(|gref, entry| {
-            active.insert(
-                gref.0,
-                (entry.pins.total(), entry.holder.0, entry.mfn.number()),
-            );
-        });
+        state
+            .grants
+            .for_each_active(&domain, |gref, _shared, entry| {
+                active.insert(
+                    gref.0,
+                    (entry.pins.total(), entry.holder.0, entry.mfn.number()),
+                );
+            });
         let wanted: BTreeMap<_, _> = uses
             .range((id, 0)..=(id, u32::MAX))
             .map(|(&(_, gref), uses)| {
@@ -137,6 +151,7 @@ fn check_service(machine: &Machine, reference: &Reference) {
 
 /// CPU mappings are exactly those with a handle.
 fn check_cpu_maps(machine: &Machine, reference: &Reference) {
+    assert_eq!(machine.state().stale, [], "translations left in TLBs");
     let actual: BTreeMap<_, _> = machine
         .state()
         .cpu_maps
@@ -146,7 +161,55 @@ fn check_cpu_maps(machine: &Machine, reference: &Reference) {
     let wanted: BTreeMap<_, _> = reference
         .cpu
         .iter()
+        .filter(|(_, mapping)| mapping.host)
         .map(|(&(holder, _), mapping)| ((holder, mapping.host_addr), mapping.mfn))
         .collect();
     assert_eq!(actual, wanted, "CPU mappings");
+    let state = machine.state();
+    let own: BTreeSet<_> = state.own_maps.keys().copied().collect();
+    assert_eq!(own, reference.own_maps, "pages that PV domains have mapped");
+}
+
+/// Devices that work with machine addresses reach what their domain has mapped of
+/// others', and are allowed no more than its mappings are.
+fn check_identity(machine: &Machine, reference: &Reference) {
+    let with_identity: BTreeSet<u16> = machine
+        .domains()
+        .iter()
+        .filter(|domain| !domain.setup().translated)
+        .filter(|domain| domain.setup().iommu == IommuMode::OwnTables)
+        .map(|domain| domain.setup().id)
+        .collect();
+    let mut wanted = BTreeMap::new();
+    for (&(holder, _), mapping) in &reference.cpu {
+        if with_identity.contains(&holder) && holder != mapping.granter {
+            *wanted.entry((holder, mapping.mfn)).or_insert(false) |= mapping.write;
+        }
+    }
+    assert_eq!(
+        machine.state().identity,
+        wanted,
+        "frames that devices reach at machine addresses: writable"
+    );
+}
+
+/// No page of a table is lost, and none is there too many.
+fn check_shared_pages(machine: &Machine, reference: &Reference) {
+    let state = machine.state();
+    let mut pages = BTreeMap::new();
+    for (_, frame) in state.frames.iter() {
+        if matches!(frame.kind, Kind::Shared(_)) {
+            *pages.entry(frame.owner).or_insert(0) += 1;
+        }
+    }
+    for (&granter, table) in &state.tables {
+        assert_eq!(table.version, reference.version(granter), "d{granter}");
+        let count = pages.remove(&granter).unwrap_or_default();
+        assert_eq!(
+            count,
+            table.shared.len() + table.status.len(),
+            "pages shared with d{granter}"
+        );
+    }
+    assert_eq!(pages, BTreeMap::new(), "pages shared with nobody");
 }

@@ -11,13 +11,19 @@
 //! | [`reference`] | the account: mappings, pages, pins, in maps |
 //! | [`predict`] | what one element must answer, by the documented tables |
 //! | [`judge`] | comparing answers with predictions and entering them |
+//! | [`judge_grants`] | the same for CPU mappings of grants |
+//! | [`tables`] | what copy, transfer, swap and set_version must answer |
+//! | [`operations`] | calling them, and comparing |
 //! | [`invariants`] | comparing the machine with the account |
 //! | [`checked`] | a machine whose every call is judged |
 
 pub mod checked;
 pub mod invariants;
 pub mod judge;
+pub mod judge_grants;
+pub mod operations;
 pub mod predict;
 pub mod reference;
+pub mod tables;
 
-pub use checked::Checked;
+pub use checked::{Checked, Part};

@@ -22,7 +22,7 @@ use crate::model::{DomainSetup, Machine, domain::Backing, frames::Kind};
 const SELF: u16 = 0x7ff0;
 const MAX_FRAMES: u32 = 128;
 /// Uses of one kind that a reference can have.
-const MAX_USES: u32 = 255;
+const MAX_USES: u32 = 128;
 
 /// The rules, applied to one machine and its account.
 pub struct Rules<'a> {
@@ -39,7 +39,18 @@ pub struct Rules<'a> {
 /// operations answer.
 pub struct NoUse {
     dma: &'static [Errno],
-    gntst: Gntst,
+    pub(super) gntst: Gntst,
+}
+
+/// What a reference is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UseKind {
+    /// A CPU mapping.
+    Cpu,
+    /// A PV domain's device mapping.
+    Device,
+    /// A DMA mapping.
+    Dma,
 }
 
 const fn no_use(dma: &'static [Errno], gntst: Gntst) -> NoUse {
@@ -47,7 +58,7 @@ const fn no_use(dma: &'static [Errno], gntst: Gntst) -> NoUse {
 }
 
 impl Rules<'_> {
-    fn setup_of(&self, domain: u16) -> Option<DomainSetup> {
+    pub(super) fn setup_of(&self, domain: u16) -> Option<DomainSetup> {
         self.machine.find(domain).map(|found| *found.setup())
     }
 
@@ -147,7 +158,7 @@ impl Rules<'_> {
         let (mfn, source) = if op.kind == XEN_GDMA_MAP_OWN {
             let gfn = number.ok_or(vec![Errno::Fault])?;
             let mfn = self
-                .memory_at(self.caller, gfn, write)
+                .memory_at(self.caller, gfn, write, false)
                 .map_err(|why| why.dma.to_vec())?;
             (mfn, Source::Own(gfn))
         } else {
@@ -155,7 +166,7 @@ impl Rules<'_> {
                 .and_then(|number| u32::try_from(number).ok())
                 .ok_or(vec![Errno::Range])?;
             let mfn = self
-                .grant(granter, gref, write, write, false)
+                .grant(granter, gref, write, write, UseKind::Dma)
                 .map_err(|why| why.dma.to_vec())?;
             (mfn, Source::Grant(granter, gref))
         };
@@ -170,20 +181,29 @@ impl Rules<'_> {
         })
     }
 
-    fn memory_at(&self, owner: u16, gfn: u64, typed: bool) -> Result<u64, NoUse> {
+    /// The frame at a guest frame, if it is one that can be pinned.
+    pub(super) fn memory_at(
+        &self,
+        owner: u16,
+        gfn: u64,
+        typed: bool,
+        io: bool,
+    ) -> Result<u64, NoUse> {
         let backing = self.machine.state().p2m.get(&(owner, gfn)).copied();
         match backing {
             Some(Backing::Ram(mfn)) => self.usable(mfn, typed),
+            Some(Backing::Io(mfn)) if io => Ok(mfn),
             Some(Backing::PagedOut) => Err(no_use(&[Errno::Again], Gntst::EAgain)),
             _ => Err(no_use(&[Errno::Fault], Gntst::BadPage)),
         }
     }
 
-    fn usable(&self, mfn: u64, typed: bool) -> Result<u64, NoUse> {
+    pub(super) fn usable(&self, mfn: u64, typed: bool) -> Result<u64, NoUse> {
         let state = self.machine.state();
         match state.frames.get(mfn).map(|frame| &frame.kind) {
-            Some(Kind::Ram) => Ok(mfn),
+            Some(Kind::Ram | Kind::Io) => Ok(mfn),
             Some(Kind::PageTable) if !typed => Ok(mfn),
+            Some(Kind::PageTable) => Err(no_use(&[Errno::Fault], Gntst::GeneralError)),
             _ => Err(no_use(&[Errno::Fault], Gntst::BadPage)),
         }
     }
@@ -195,17 +215,12 @@ impl Rules<'_> {
         gref: u32,
         write: bool,
         typed: bool,
-        cpu: bool,
+        kind: UseKind,
     ) -> Result<u64, NoUse> {
         if gref >= self.machine.table_entries(granter) {
             return Err(no_use(&[Errno::Range], Gntst::BadGntref));
         }
-        let entry = self
-            .reference
-            .entries
-            .get(&(granter, gref))
-            .copied()
-            .unwrap_or_default();
+        let entry = self.reference.entry(granter, gref);
         let granted = entry.flags & (GTF_TYPE_MASK | GTF_SUB_PAGE) == GTF_PERMIT_ACCESS
             && entry.domid == self.caller;
         let readonly = write && entry.flags & GTF_READONLY != 0;
@@ -213,7 +228,8 @@ impl Rules<'_> {
             if !granted || readonly {
                 return Err(no_use(&[Errno::Acces], Gntst::GeneralError));
             }
-            return self.memory_at(granter, u64::from(entry.gfn), typed);
+            let io = kind != UseKind::Dma && self.is_pv(self.caller);
+            return self.memory_at(granter, entry.gfn, typed, io);
         };
         if uses.holder != self.caller {
             // The table has -EACCES before -EBUSY; both fit if both apply.
@@ -224,7 +240,10 @@ impl Rules<'_> {
             };
             return Err(no_use(fits, Gntst::GeneralError));
         }
-        let counts = if cpu { uses.cpu } else { uses.dma };
+        let counts = match kind {
+            UseKind::Cpu => uses.cpu,
+            UseKind::Dma | UseKind::Device => uses.dma,
+        };
         let full = counts[usize::from(write)] == MAX_USES;
         match (full, readonly && !uses.writing()) {
             (true, true) => Err(no_use(&[Errno::MLink, Errno::Acces], Gntst::GeneralError)),
@@ -322,8 +341,7 @@ impl Rules<'_> {
             return Err(Gntst::BadGntref);
         }
         let pv_only = GNTMAP_DEVICE_MAP | GNTMAP_APPLICATION_MAP | GNTMAP_CONTAINS_PTE;
-        let caller = self.setup_of(self.caller).ok_or(Gntst::GeneralError)?;
-        if op.flags & pv_only != 0 || !caller.translated {
+        if op.flags & pv_only != 0 && !self.is_pv(self.caller) {
             return Err(Gntst::GeneralError);
         }
         let granter = self.setup_of(op.dom).ok_or(Gntst::BadDomain)?;
@@ -339,14 +357,36 @@ impl Rules<'_> {
         if !granter.has_state {
             return Err(Gntst::BadDomain);
         }
-        self.grant(op.dom, op.gref, write, self.cpu_typed(op), true)
-            .map_err(|why| why.gntst)
+        let (host, device) = (GNTMAP_HOST_MAP, GNTMAP_DEVICE_MAP);
+        let mut mfn = Err(Gntst::GeneralError);
+        for (flag, typed, kind) in [
+            (host, self.cpu_typed(op), UseKind::Cpu),
+            (device, write, UseKind::Device),
+        ] {
+            if op.flags & flag != 0 {
+                let found = self.grant(op.dom, op.gref, write, typed, kind);
+                mfn = Ok(found.map_err(|why| why.gntst)?);
+            }
+        }
+        let in_entry = op.flags & GNTMAP_CONTAINS_PTE != 0;
+        let aligned = op.host_addr.is_multiple_of(if in_entry { 8 } else { 4096 });
+        let taken = self
+            .reference
+            .handle_at(self.caller, op.host_addr)
+            .is_some();
+        if op.flags & host != 0 && (taken || !aligned) {
+            return Err(Gntst::GeneralError);
+        }
+        mfn
+    }
+
+    pub(super) fn is_pv(&self, domain: u16) -> bool {
+        self.setup_of(domain).is_some_and(|setup| !setup.translated)
     }
 
     /// Whether a CPU mapping takes a writable-type reference.
     pub fn cpu_typed(&self, op: &MapGrantRef) -> bool {
-        let pv = self.setup_of(op.dom).is_some_and(|setup| !setup.translated);
-        op.flags & GNTMAP_READONLY == 0 && (op.dom == self.caller || pv)
+        op.flags & GNTMAP_READONLY == 0 && (op.dom == self.caller || self.is_pv(op.dom))
     }
 
     /// Whether the caller's default context accepts mappings.

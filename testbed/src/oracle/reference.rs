@@ -47,7 +47,7 @@ pub struct Mapping {
     pub born: u64,
 }
 
-/// A CPU mapping of a grant.
+/// A mapping made by the grant-table hypercall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuMapping {
     /// Whose reference.
@@ -56,12 +56,18 @@ pub struct CpuMapping {
     pub gref: u32,
     /// For writing.
     pub write: bool,
-    /// With a writable-type reference.
+    /// There is a mapping for CPUs.
+    pub host: bool,
+    /// There is a mapping for a PV domain's devices.
+    pub device: bool,
+    /// The one for CPUs has a writable-type reference.
     pub typed: bool,
     /// The machine frame.
     pub mfn: u64,
     /// Where.
     pub host_addr: u64,
+    /// `GNTMAP_*`.
+    pub flags: u32,
 }
 
 /// A grant entry as its granter wrote it last.
@@ -71,8 +77,10 @@ pub struct Entry {
     pub flags: u16,
     /// Who may use it.
     pub domid: u16,
-    /// Guest frame.
-    pub gfn: u32,
+    /// Version 2: what a sub-page or transitive grant has besides.
+    pub middle: u32,
+    /// Guest frame, or what a transitive grant has in its place.
+    pub gfn: u64,
     /// Written while in use, or with bits that are Xen's: the in-use bits say
     /// nothing until the next honest write.
     pub scribbled: bool,
@@ -87,7 +95,7 @@ pub struct Uses {
     pub mfn: u64,
     /// CPU mappings: reading, writing.
     pub cpu: [u32; 2],
-    /// DMA pins: reading, writing.
+    /// DMA pins and device mappings: reading, writing.
     pub dma: [u32; 2],
 }
 
@@ -111,10 +119,14 @@ pub struct Reference {
     pub nameless: Vec<(u16, u64, u32)>,
     /// CPU mappings by (holder, handle).
     pub cpu: BTreeMap<(u16, u32), CpuMapping>,
+    /// Addresses at which PV domains have mapped pages of their own.
+    pub own_maps: BTreeSet<(u16, u64)>,
     /// Every (holder, handle) ever given out.
     pub handles: BTreeSet<(u16, u64)>,
     /// Grant entries by (granter, reference); absent: never written.
     pub entries: BTreeMap<(u16, u32), Entry>,
+    /// Formats of the tables that do not have version 1.
+    pub versions: BTreeMap<u16, u32>,
     /// First and last device frame of each domain's default context.
     pub ranges: BTreeMap<u16, (u64, u64)>,
     born: u64,
@@ -179,14 +191,16 @@ impl Reference {
             }
         }
         for (&(holder, _), mapping) in &self.cpu {
-            entry_for(
-                &mut uses,
-                mapping.granter,
-                mapping.gref,
-                holder,
-                mapping.mfn,
-            )
-            .cpu[usize::from(mapping.write)] += 1;
+            let &CpuMapping {
+                granter,
+                gref,
+                mfn,
+                write,
+                ..
+            } = mapping;
+            let uses = entry_for(&mut uses, granter, gref, holder, mfn);
+            uses.cpu[usize::from(write)] += u32::from(mapping.host);
+            uses.dma[usize::from(write)] += u32::from(mapping.device);
         }
         uses
     }
@@ -206,10 +220,31 @@ impl Reference {
         }
         for mapping in self.cpu.values() {
             let counts = references.entry(mapping.mfn).or_default();
-            counts.0 += 1;
-            counts.1 += u32::from(mapping.typed);
+            counts.0 += u32::from(mapping.host) + u32::from(mapping.device);
+            counts.1 += u32::from(mapping.host && mapping.typed);
+            counts.1 += u32::from(mapping.device && mapping.write);
         }
         references
+    }
+
+    /// Format of a domain's table.
+    pub fn version(&self, granter: u16) -> u32 {
+        self.versions.get(&granter).copied().unwrap_or(1)
+    }
+
+    /// What was last written to an entry.
+    pub fn entry(&self, granter: u16, gref: u32) -> Entry {
+        let entry = self.entries.get(&(granter, gref));
+        entry.copied().unwrap_or_default()
+    }
+
+    /// The handle of a domain's CPU mapping at an address.
+    pub fn handle_at(&self, holder: u16, host_addr: u64) -> Option<u32> {
+        let mappings = self.cpu.range((holder, 0)..=(holder, u32::MAX));
+        mappings
+            .filter(|(_, mapping)| mapping.host && mapping.host_addr == host_addr)
+            .map(|(&(_, handle), _)| handle)
+            .next()
     }
 
     /// Enters a new mapping.
@@ -274,6 +309,7 @@ impl Reference {
         self.mappings.retain(|&(domain, _), _| domain != holder);
         self.nameless.retain(|&(domain, _, _)| domain != holder);
         self.cpu.retain(|&(domain, _), _| domain != holder);
+        self.own_maps.retain(|&(domain, _)| domain != holder);
     }
 }
 

@@ -2,22 +2,34 @@
 /*
  * common/grant-dma/domain.c: domains, and what they may do to each other.
  */
+#include <xen/grant_table.h>
 #include <xen/sched.h>
+#include <xen/trace.h>
 #include <xsm/xsm.h>
 
 #include <asm/paging.h>
 
 #include "gdma.h"
 
-struct domain *gdma_domain_current(void)
+struct gdma_domain gdma_domain_describe(struct domain *d)
 {
-    return current->domain;
+    return gdma_describe(d);
 }
 
-/* The caller gives the domain back with gdma_domain_put(), on the same CPU. */
-struct domain *gdma_domain_get(uint16_t domid)
+struct gdma_domain gdma_domain_current(void)
 {
-    return rcu_lock_domain_by_id(domid);
+    return gdma_describe(current->domain);
+}
+
+/*
+ * The caller gives the domain back with gdma_domain_put(), on the same CPU.
+ * There is none if d is NULL.
+ */
+struct gdma_domain gdma_domain_get(uint16_t domid)
+{
+    struct domain *d = rcu_lock_domain_by_id(domid);
+
+    return d ? gdma_describe(d) : (struct gdma_domain){};
 }
 
 void gdma_domain_put(struct domain *d)
@@ -25,19 +37,9 @@ void gdma_domain_put(struct domain *d)
     rcu_unlock_domain(d);
 }
 
-uint16_t gdma_domain_id(const struct domain *d)
-{
-    return d->domain_id;
-}
-
 bool gdma_domain_is_dying(const struct domain *d)
 {
     return d->is_dying;
-}
-
-bool gdma_domain_is_translated(const struct domain *d)
-{
-    return paging_mode_translate(d);
 }
 
 bool gdma_domain_is_direct_mapped(const struct domain *d)
@@ -45,15 +47,21 @@ bool gdma_domain_is_direct_mapped(const struct domain *d)
     return is_domain_direct_mapped(d);
 }
 
+unsigned int gdma_current_vcpu(void)
+{
+    return current->vcpu_id;
+}
+
+/* False: the destruction of its page tables does it. */
+bool gdma_domain_releases_cpu_mappings(const struct domain *d)
+{
+    return gnttab_release_host_mappings(d);
+}
+
 /*
  * The service's state takes the place of the C tables' in struct domain, so
  * that struct domain stays as it is.
  */
-void *gdma_domain_state(const struct domain *d)
-{
-    return d->grant_table;
-}
-
 void gdma_domain_set_state(struct domain *d, void *state)
 {
     d->grant_table = state;
@@ -78,6 +86,41 @@ int gdma_xsm_setup(struct domain *caller, struct domain *target)
 int gdma_xsm_query(struct domain *caller, struct domain *target)
 {
     return xsm_grant_query_size(XSM_TARGET, caller, target);
+}
+
+int gdma_xsm_transfer(struct domain *caller, struct domain *receiver)
+{
+    return xsm_grant_transfer(XSM_HOOK, caller, receiver);
+}
+
+int gdma_xsm_copy(struct domain *source, struct domain *dest)
+{
+    return xsm_grant_copy(XSM_HOOK, source, dest);
+}
+
+#ifdef CONFIG_TRACEBUFFER
+const bool *const gdma_tracing = &tb_init_done;
+#else
+static const bool never;
+const bool *const gdma_tracing = &never;
+#endif
+
+void gdma_trace(unsigned int event, uint16_t other)
+{
+    switch ( event )
+    {
+    case GDMA_TRACE_MAP:
+        TRACE_TIME(TRC_MEM_PAGE_GRANT_MAP, other);
+        break;
+
+    case GDMA_TRACE_UNMAP:
+        TRACE_TIME(TRC_MEM_PAGE_GRANT_UNMAP, other);
+        break;
+
+    case GDMA_TRACE_TRANSFER:
+        TRACE_TIME(TRC_MEM_PAGE_GRANT_TRANSFER, other);
+        break;
+    }
 }
 
 /*

@@ -8,6 +8,8 @@
 #include <xen/guest_access.h>
 #include <xen/hypercall.h>
 #include <xen/init.h>
+#include <xen/keyhandler.h>
+#include <xen/lib.h>
 #include <xen/mm.h>
 #include <xen/param.h>
 #include <xen/sched.h>
@@ -20,21 +22,6 @@
 
 #include "gdma.h"
 
-/* The newest format of grant entries that the service implements. */
-#define GDMA_MAX_VERSION 1
-
-unsigned int __read_mostly opt_gnttab_max_version = GDMA_MAX_VERSION;
-
-unsigned int __read_mostly opt_max_grant_frames = 64;
-integer_param("gnttab_max_frames", opt_max_grant_frames);
-
-static unsigned int __read_mostly opt_max_maptrack_frames = 1024;
-integer_param("gnttab_max_maptrack_frames", opt_max_maptrack_frames);
-
-/* Frames that one domain may have pinned for DMA at a time. */
-static unsigned int __read_mostly opt_max_pins = 16384;
-integer_param("grant-dma-max-pins", opt_max_pins);
-
 #ifdef CONFIG_GRANT_DMA_PANIC_TEST
 static bool __initdata opt_panic_test;
 boolean_param("grant-dma-panic-test", opt_panic_test);
@@ -42,7 +29,8 @@ boolean_param("grant-dma-panic-test", opt_panic_test);
 
 static int __init cf_check gdma_init(void)
 {
-    gdma_rs_init();
+    /* What guests get wrong is only of interest while debugging. */
+    gdma_rs_init(IS_ENABLED(CONFIG_DEBUG));
 
     printk("grant-dma: grant tables and grant-DMA service in Rust\n");
 
@@ -70,9 +58,9 @@ int grant_table_init(struct domain *d, int max_grant_frames,
     return gdma_rs_domain_init(d,
                                max_grant_frames < 0 ? opt_max_grant_frames
                                                     : max_grant_frames,
-                               max_maptrack_frames < 0 ? opt_max_maptrack_frames
+                               max_maptrack_frames < 0 ? gdma_opt_max_maptrack_frames
                                                        : max_maptrack_frames,
-                               max_version, opt_max_pins);
+                               max_version, d->max_vcpus, gdma_opt_max_pins);
 }
 
 void grant_table_destroy(struct domain *d)
@@ -80,7 +68,7 @@ void grant_table_destroy(struct domain *d)
     gdma_rs_domain_destroy(d);
 }
 
-/* Nothing is kept per vcpu. */
+/* Shards of records are made with the domain, for as many vcpus as it can have. */
 void grant_table_init_vcpu(struct vcpu *v)
 {
 }
@@ -98,11 +86,21 @@ int gnttab_release_mappings(struct domain *d)
 }
 
 #ifdef CONFIG_MEM_SHARING
-/* Not built yet: memory sharing by grant reference. */
 int mem_sharing_gref_to_gfn(struct grant_table *gt, grant_ref_t ref,
                             gfn_t *gfn, uint16_t *status)
 {
-    return -EOPNOTSUPP;
+    uint64_t frame;
+    uint16_t flags;
+    int rc = gdma_rs_granted_frame(gt, ref, &frame, &flags);
+
+    if ( rc )
+        return rc;
+
+    *gfn = _gfn(frame);
+    if ( status )
+        *status = flags;
+
+    return 0;
 }
 #endif
 
@@ -116,7 +114,8 @@ int gnttab_map_frame_begin(struct domain *d, unsigned long idx, gfn_t gfn,
     if ( gfn_eq(gfn, INVALID_GFN) )
         return -EINVAL;
 
-    rc = gdma_rs_map_frame_begin(d, idx, &frame);
+    rc = gdma_rs_map_frame_begin(d, idx & XENMAPIDX_grant_table_status, idx,
+                                 &frame);
     if ( rc )
         return rc;
 
@@ -139,8 +138,16 @@ void gnttab_map_frame_end(struct domain *d, mfn_t mfn)
 
 unsigned int gnttab_resource_max_frames(const struct domain *d, unsigned int id)
 {
-    return id == XENMEM_resource_grant_table_id_shared
-           ? gdma_rs_resource_max_frames(d) : 0;
+    switch ( id )
+    {
+    case XENMEM_resource_grant_table_id_shared:
+        return gdma_rs_resource_max_frames(d, false);
+
+    case XENMEM_resource_grant_table_id_status:
+        return GDMA_MAX_VERSION < 2 ? 0 : gdma_rs_resource_max_frames(d, true);
+    }
+
+    return 0;
 }
 
 int gnttab_acquire_resource(struct domain *d, unsigned int id,
@@ -151,18 +158,46 @@ int gnttab_acquire_resource(struct domain *d, unsigned int id,
 
     BUILD_BUG_ON(sizeof(xen_pfn_t) != sizeof(uint64_t));
 
-    if ( id != XENMEM_resource_grant_table_id_shared || !nr_frames )
+    if ( !nr_frames || (id != XENMEM_resource_grant_table_id_shared &&
+                        id != XENMEM_resource_grant_table_id_status) )
         return -EINVAL;
 
-    rc = gdma_rs_acquire_resource(d, frame, nr_frames, (uint64_t *)mfn_list);
+    rc = gdma_rs_acquire_resource(d,
+                                  id == XENMEM_resource_grant_table_id_status,
+                                  frame, nr_frames, (uint64_t *)mfn_list);
 
     return rc ?: nr_frames;
 }
 
+static void cf_check gdma_show_all(unsigned char key)
+{
+    struct domain *d;
+
+    printk("%s [ key '%c' pressed\n", __func__, key);
+
+    rcu_read_lock(&domlist_read_lock);
+
+    for_each_domain ( d )
+        gdma_rs_show(d);
+
+    rcu_read_unlock(&domlist_read_lock);
+
+    printk("%s ] done\n", __func__);
+}
+
+static int __init cf_check gdma_register_key(void)
+{
+    register_keyhandler('g', gdma_show_all, "print grant table usage", true);
+
+    return 0;
+}
+__initcall(gdma_register_key);
+
 static long grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
                            unsigned int count, bool compat)
 {
-    struct gdma_progress progress = {};
+    const struct vcpu *curr = current;
+    struct gdma_call call;
     long rc;
 
 #ifdef CONFIG_PV_SHIM
@@ -170,12 +205,15 @@ static long grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
         return pv_shim_grant_table_op(cmd, uop, count);
 #endif
 
-    rc = gdma_rs_grant_table_op(cmd, uop.p, count, compat, &progress);
+    call.caller = gdma_describe(curr->domain);
+    call.vcpu = curr->vcpu_id;
+    rc = gdma_rs_grant_table_op(cmd, uop.p, count, compat, &call);
     if ( rc > 0 )
     {
-        uop.p = (void *)((unsigned long)uop.p + progress.bytes);
+        uop.p = (void *)((unsigned long)uop.p + call.bytes);
         rc = hypercall_create_continuation(__HYPERVISOR_grant_table_op, "ihi",
-                                           cmd, uop, count - progress.elements);
+                                           call.cmd, uop,
+                                           count - call.elements);
     }
 
     return rc;
@@ -198,14 +236,19 @@ int compat_grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
 long do_grant_dma_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) arg,
                      unsigned int count)
 {
-    struct gdma_progress progress = {};
-    long rc = gdma_rs_dma_op(cmd, arg.p, count, &progress);
+    const struct vcpu *curr = current;
+    struct gdma_call call;
+    long rc;
+
+    call.caller = gdma_describe(curr->domain);
+    call.vcpu = curr->vcpu_id;
+    rc = gdma_rs_dma_op(cmd, arg.p, count, &call);
 
     if ( rc > 0 )
     {
-        arg.p = (void *)((unsigned long)arg.p + progress.bytes);
+        arg.p = (void *)((unsigned long)arg.p + call.bytes);
         rc = hypercall_create_continuation(__HYPERVISOR_grant_dma_op, "ihi",
-                                           cmd, arg, count - progress.elements);
+                                           call.cmd, arg, count - call.elements);
     }
 
     return rc;

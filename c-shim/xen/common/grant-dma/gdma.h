@@ -11,10 +11,11 @@
 #ifndef XEN_COMMON_GRANT_DMA_H
 #define XEN_COMMON_GRANT_DMA_H
 
+#include <xen/paging.h>
+#include <xen/sched.h>
 #include <xen/stdbool.h>
 #include <xen/types.h>
 
-struct domain;
 struct page_info;
 
 /*
@@ -24,10 +25,41 @@ struct page_info;
 #define GDMA_SPINLOCK_SIZE 8
 #define GDMA_RWLOCK_SIZE   32
 
-/* How a batch hypercall ended; see gdma_rs_dma_op(). */
-struct gdma_progress {
-    uint32_t elements;          /* done, when the call is to be continued */
-    uint64_t bytes;             /* that these take up in the guest's array */
+/*
+ * A domain, with what is asked about it again and again and never changes (the
+ * state: not while anybody has a reference to the domain).
+ */
+struct gdma_domain {
+    struct domain *d;
+    void *state;                /* see gdma_domain_set_state() */
+    uint16_t id;
+    bool translated;            /* has an address space of its own: not x86 PV */
+};
+
+static inline struct gdma_domain gdma_describe(struct domain *d)
+{
+    return (struct gdma_domain){
+        .d = d,
+        .state = d->grant_table,
+        .id = d->domain_id,
+        .translated = paging_mode_translate(d),
+    };
+}
+
+/* The newest format of grant entries that the architecture has. */
+#ifdef GNTTAB_MAX_VERSION
+#define GDMA_MAX_VERSION GNTTAB_MAX_VERSION
+#else
+#define GDMA_MAX_VERSION 2
+#endif
+
+/* A hypercall: who makes it, and how far it came if it is to be continued. */
+struct gdma_call {
+    struct gdma_domain caller;
+    uint32_t vcpu;
+    uint32_t elements;          /* out: done */
+    uint64_t bytes;             /* out: that these take up in the guest's array */
+    uint32_t cmd;               /* out: to continue with */
 };
 
 /* How the IOMMU treats a domain: values of gdma_iommu_mode(). */
@@ -42,10 +74,22 @@ struct gdma_progress {
 #define GDMA_PCI_NO_IOMMU        2
 #define GDMA_PCI_BEHIND_IOMMU    3
 
-/* Results of gdma_pin_gfn(). */
+/* Results of gdma_pin_gfn() and gdma_page_again(). */
 #define GDMA_PIN_OKAY            0
 #define GDMA_PIN_NOT_MEMORY      1
 #define GDMA_PIN_TRY_AGAIN       2
+#define GDMA_PIN_NOT_WRITABLE    3
+#define GDMA_PIN_GONE            4
+
+/* Results of gdma_page_steal(). */
+#define GDMA_STEAL_OKAY          0
+#define GDMA_STEAL_BAD_PAGE      1
+#define GDMA_STEAL_IN_USE        2
+
+/* Events of gdma_trace(). */
+#define GDMA_TRACE_MAP           1
+#define GDMA_TRACE_UNMAP         2
+#define GDMA_TRACE_TRANSFER      3
 
 /* Levels of gdma_log(). */
 #define GDMA_LOG_ERROR           1
@@ -54,31 +98,43 @@ struct gdma_progress {
 #define GDMA_LOG_DEBUG           4
 
 /* Rust, called from entry.c. Errors are negative Xen error numbers. */
-void gdma_rs_init(void);
+void gdma_rs_init(bool verbose);
 void gdma_rs_panic_test(void);
 int gdma_rs_domain_init(struct domain *d, uint32_t max_frames,
                         uint32_t max_maptrack_frames, uint32_t max_version,
-                        uint32_t max_pins);
+                        uint32_t vcpus, uint32_t max_pins);
 void gdma_rs_domain_destroy(struct domain *d);
 int gdma_rs_release_mappings(struct domain *d);
 void gdma_rs_warn_active_grants(struct domain *d);
-int gdma_rs_map_frame_begin(struct domain *d, uint64_t idx, uint64_t *mfn);
+void gdma_rs_show(struct domain *d);
+int gdma_rs_granted_frame(void *state, uint32_t gref, uint64_t *gfn,
+                          uint16_t *flags);
+/* With status, a frame of the status array is meant, if the table has one. */
+int gdma_rs_map_frame_begin(struct domain *d, bool status, uint64_t idx,
+                            uint64_t *mfn);
 void gdma_rs_map_frame_end(struct domain *d);
-uint32_t gdma_rs_resource_max_frames(const struct domain *d);
-int gdma_rs_acquire_resource(struct domain *d, uint32_t frame,
+uint32_t gdma_rs_resource_max_frames(const struct domain *d, bool status);
+int gdma_rs_acquire_resource(struct domain *d, bool status, uint32_t frame,
                              uint32_t nr_frames, uint64_t *mfn_list);
 /*
  * Both return 0, a negative error number, or 1: continue the call behind what
- * *progress says is done.
+ * *call says is done.
  */
 long gdma_rs_grant_table_op(uint32_t cmd, const void *uop, uint32_t count,
-                            bool compat, struct gdma_progress *progress);
+                            bool compat, struct gdma_call *call);
 long gdma_rs_dma_op(uint32_t cmd, const void *arg, uint32_t count,
-                    struct gdma_progress *progress);
+                    struct gdma_call *call);
 
 /* C, called from Rust. */
 
+/* options.c */
+extern unsigned int gdma_opt_max_maptrack_frames;
+extern unsigned int gdma_opt_max_pins;
+bool gdma_transitive_allowed(void);
+bool gdma_transfer_allowed(void);
+
 /* console.c */
+void gdma_print(const char *msg, size_t len);
 void gdma_log(unsigned int level, const char *msg, size_t len);
 void gdma_panic(const char *msg, size_t len) __attribute__((__noreturn__));
 
@@ -97,30 +153,44 @@ void gdma_write_lock(void *lock);
 void gdma_write_unlock(void *lock);
 
 /* domain.c */
-struct domain *gdma_domain_current(void);
-struct domain *gdma_domain_get(uint16_t domid);
+struct gdma_domain gdma_domain_describe(struct domain *d);
+struct gdma_domain gdma_domain_current(void);
+struct gdma_domain gdma_domain_get(uint16_t domid);
 void gdma_domain_put(struct domain *d);
-uint16_t gdma_domain_id(const struct domain *d);
 bool gdma_domain_is_dying(const struct domain *d);
-bool gdma_domain_is_translated(const struct domain *d);
 bool gdma_domain_is_direct_mapped(const struct domain *d);
-void *gdma_domain_state(const struct domain *d);
+bool gdma_domain_releases_cpu_mappings(const struct domain *d);
+unsigned int gdma_current_vcpu(void);
 void gdma_domain_set_state(struct domain *d, void *state);
 int gdma_xsm_map(struct domain *holder, struct domain *granter,
                  uint32_t gntmap_flags);
 int gdma_xsm_unmap(struct domain *holder, struct domain *granter);
 int gdma_xsm_setup(struct domain *caller, struct domain *target);
 int gdma_xsm_query(struct domain *caller, struct domain *target);
+int gdma_xsm_transfer(struct domain *caller, struct domain *receiver);
+int gdma_xsm_copy(struct domain *source, struct domain *dest);
+void gdma_trace(unsigned int event, uint16_t other);
+/* Where it says whether gdma_trace() does anything. */
+extern const bool *const gdma_tracing;
 
 /* pages.c */
-bool gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
-                     struct page_info **pg);
+unsigned int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
+                             struct page_info **pg);
+struct domain *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg);
 void gdma_page_put(struct page_info *pg, bool has_type);
+void gdma_page_leave_to_page_tables(struct page_info *pg, bool has_type);
+void gdma_page_copy(struct page_info *to, unsigned int to_offset,
+                    const struct page_info *from, unsigned int from_offset,
+                    unsigned int len);
+int gdma_page_flush_cache(const struct page_info *pg, unsigned int offset,
+                          unsigned int length, uint32_t op);
 uint64_t gdma_page_mfn(const struct page_info *pg);
 void gdma_page_mark_dirty(struct domain *owner, const struct page_info *pg);
 void *gdma_shared_alloc(void);
 void gdma_shared_free(void *va);
 void gdma_shared_share(void *va, struct domain *owner);
+int gdma_shared_unshare(void *va, struct domain *owner);
+void gdma_shared_clear(void *va);
 uint64_t gdma_shared_mfn(const void *va);
 bool gdma_shared_gfn(const void *va, const struct domain *owner, uint64_t *gfn);
 uint32_t gdma_shared_cmpxchg32(struct domain *owner, uint32_t *p, uint32_t old,
@@ -129,13 +199,25 @@ void gdma_shared_clear16(struct domain *owner, uint16_t *p, uint16_t bits);
 
 /* p2m.c */
 unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
-                          bool take_type, struct page_info **pg);
+                          bool take_type, bool io, struct page_info **pg);
 bool gdma_gfn_is_hole(struct domain *d, uint64_t gfn);
 bool gdma_cpu_map_needs_identity(const struct domain *holder);
-bool gdma_cpu_map(uint64_t host_addr, const struct page_info *pg,
-                  uint32_t gntmap_flags, uint16_t cache_flags);
-bool gdma_cpu_unmap(uint64_t host_addr, const struct page_info *pg,
-                    uint32_t gntmap_flags);
+int gdma_cpu_map(uint64_t host_addr, const struct page_info *pg,
+                 uint32_t gntmap_flags, uint16_t cache_flags);
+int gdma_cpu_unmap(uint64_t host_addr, const struct page_info *pg,
+                   uint64_t new_addr, uint32_t gntmap_flags);
+void gdma_flush_cpu_tlb(void);
+
+/* transfer.c */
+unsigned int gdma_page_steal(struct domain *d, uint64_t gfn,
+                             struct page_info **pg);
+void gdma_page_free_stolen(struct page_info *pg);
+struct page_info *gdma_page_for(struct page_info *pg, struct domain *receiver,
+                                bool wide_frames);
+bool gdma_page_reserve(struct domain *receiver);
+void gdma_page_unreserve(struct domain *receiver);
+bool gdma_page_assign(struct page_info *pg, struct domain *receiver);
+bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn);
 
 /* guest.c */
 bool gdma_guest_range_okay(const void *p, uint64_t bytes);
@@ -153,6 +235,8 @@ int gdma_iommu_unmap(struct domain *d, uint64_t dfn, uint32_t count,
                      uint32_t *flush_flags);
 int gdma_iommu_flush(struct domain *d, uint64_t dfn, uint64_t count,
                      uint32_t flush_flags);
+int gdma_identity_map(struct domain *d, uint64_t mfn, bool write);
+int gdma_identity_unmap(struct domain *d, uint64_t mfn);
 unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf);
 
 #endif /* XEN_COMMON_GRANT_DMA_H */

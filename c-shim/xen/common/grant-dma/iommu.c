@@ -104,6 +104,18 @@ int gdma_iommu_flush(struct domain *d, uint64_t dfn, uint64_t count,
     return iommu_iotlb_flush(d, _dfn(dfn), count, flush_flags);
 }
 
+/* At its machine address, visible to devices on return. */
+int gdma_identity_map(struct domain *d, uint64_t mfn, bool write)
+{
+    return iommu_legacy_map(d, _dfn(mfn), _mfn(mfn), 1,
+                            IOMMUF_readable | (write ? IOMMUF_writable : 0));
+}
+
+int gdma_identity_unmap(struct domain *d, uint64_t mfn)
+{
+    return iommu_legacy_unmap(d, _dfn(mfn), 1);
+}
+
 unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf)
 {
 #ifdef CONFIG_HAS_PCI

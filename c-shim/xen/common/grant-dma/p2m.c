@@ -2,26 +2,54 @@
 /*
  * common/grant-dma/p2m.c: guest frames, and CPU mappings of grants.
  */
+#include <xen/grant_table.h>
+#include <xen/iocap.h>
 #include <xen/mm.h>
+#include <xen/paging.h>
 #include <xen/sched.h>
 
-#include <asm/grant_table.h>
+#include <asm/flushtlb.h>
 #include <asm/p2m.h>
 
 #include "gdma.h"
 
 /*
  * A reference to the page at gfn, for which the owner itself must have ordinary
- * memory there: what it got from others is not its to give away.
+ * memory there: what it got from others is not its to give away. With io, device
+ * memory that it has access to will do as well.
  */
 unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
-                          bool take_type, struct page_info **pg)
+                          bool take_type, bool io, struct page_info **pg)
 {
     struct page_info *page;
+    const struct domain *found;
     p2m_type_t t;
 
     if ( gfn != (unsigned long)gfn )
         return GDMA_PIN_NOT_MEMORY;
+
+#ifdef CONFIG_X86
+    /* The common case among PV guests: no address space to look anything up in. */
+    if ( !paging_mode_translate(owner) )
+    {
+        if ( !mfn_valid(_mfn(gfn)) )
+            return GDMA_PIN_NOT_MEMORY;
+
+        page = mfn_to_page(_mfn(gfn));
+        if ( !get_page(page, owner) )
+            return GDMA_PIN_NOT_MEMORY;
+
+        if ( take_type && !get_page_type(page, PGT_writable_page) )
+        {
+            put_page(page);
+            return GDMA_PIN_NOT_WRITABLE;
+        }
+
+        *pg = page;
+
+        return GDMA_PIN_OKAY;
+    }
+#endif
 
     switch ( check_get_page_from_gfn(owner, _gfn(gfn), !write, &t, &page) )
     {
@@ -35,12 +63,23 @@ unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
         return GDMA_PIN_NOT_MEMORY;
     }
 
-    if ( page_get_owner(page) != owner || p2m_is_foreign(t) ||
-         (write && t == p2m_ram_ro) ||
-         (take_type && !get_page_type(page, PGT_writable_page)) )
+    found = page_get_owner(page);
+    if ( (unlikely(found != owner) &&
+          (write || found != dom_cow) &&
+          (found != dom_io || !io ||
+           !iomem_access_permitted(owner, mfn_x(page_to_mfn(page)),
+                                   mfn_x(page_to_mfn(page))))) ||
+         unlikely(p2m_is_foreign(t)) )
     {
         put_page(page);
         return GDMA_PIN_NOT_MEMORY;
+    }
+
+    if ( (write && t == p2m_ram_ro) ||
+         (take_type && !get_page_type(page, PGT_writable_page)) )
+    {
+        put_page(page);
+        return GDMA_PIN_NOT_WRITABLE;
     }
 
     *pg = page;
@@ -72,18 +111,42 @@ bool gdma_cpu_map_needs_identity(const struct domain *holder)
     return gnttab_need_iommu_mapping(holder);
 }
 
-bool gdma_cpu_map(uint64_t host_addr, const struct page_info *pg,
-                  uint32_t gntmap_flags, uint16_t cache_flags)
+/* Returns a GNTST_* value. */
+int gdma_cpu_map(uint64_t host_addr, const struct page_info *pg,
+                 uint32_t gntmap_flags, uint16_t cache_flags)
 {
+    /* The granter's wishes about caching count for device memory only. */
+    if ( unlikely(cache_flags) && page_get_owner(pg) != dom_io )
+        cache_flags = 0;
+
     return create_grant_host_mapping(host_addr, page_to_mfn(pg), gntmap_flags,
-                                     cache_flags) == GNTST_okay;
+                                     cache_flags);
 }
 
-bool gdma_cpu_unmap(uint64_t host_addr, const struct page_info *pg,
-                    uint32_t gntmap_flags)
+/* Returns a GNTST_* value. */
+int gdma_cpu_unmap(uint64_t host_addr, const struct page_info *pg,
+                   uint64_t new_addr, uint32_t gntmap_flags)
 {
-    return replace_grant_host_mapping(host_addr, page_to_mfn(pg), 0,
-                                      gntmap_flags) == GNTST_okay;
+#ifdef CONFIG_PV
+    /* It asserts these two, but the address is whatever the guest says. */
+    if ( (gntmap_flags & GNTMAP_contains_pte)
+         ? !IS_ALIGNED(host_addr, sizeof(l1_pgentry_t))
+         : is_pv_32bit_domain(current->domain) &&
+           host_addr != (uint32_t)host_addr )
+        return GNTST_general_error;
+#endif
+
+    return replace_grant_host_mapping(host_addr, page_to_mfn(pg), new_addr,
+                                      gntmap_flags);
+}
+
+/* For HVM guests, changing the p2m flushes already. */
+void gdma_flush_cpu_tlb(void)
+{
+    const struct domain *d = current->domain;
+
+    if ( !paging_mode_external(d) )
+        arch_flush_tlb_mask(d->dirty_cpumask);
 }
 
 /*

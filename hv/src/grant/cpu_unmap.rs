@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Undoing CPU mappings of grants: `unmap_grant_ref` and `unmap_and_replace`.
+//!
+//! In two steps, because CPUs and devices may use old translations for a while:
+//! first the mappings of a batch go, then the CPUs' TLBs are flushed once, and
+//! only then the references are given back.
+
+use hypercall_abi::grant::{Gntst, UnmapAndReplace, UnmapGrantRef};
+
+use super::{
+    active::PinKind,
+    cpu_map::{end_identity, needs_identity, takes_type},
+    maptrack::{CpuMapping, Uses},
+    peer::Peer,
+    pin::unpin,
+};
+use crate::{
+    addr::{DomId, GrantRef, Mfn},
+    host::{Domain, Frame, Host, TraceEvent},
+    state::DomainState,
+};
+
+/// What an operation wants undone.
+struct Wanted {
+    handle: u32,
+    /// Address of the CPU mapping, or 0.
+    host_addr: u64,
+    /// Address of the device mapping, or 0.
+    bus_addr: u64,
+    /// Address whose mapping takes the place of the CPU mapping, or 0.
+    new_addr: u64,
+}
+
+/// Uses of a reference that ended, but may be in a TLB. Ends in [`Self::release`],
+/// after a TLB flush.
+#[must_use = "the granter's page is kept until release"]
+pub struct Ended<H: Host> {
+    /// A page reference for each use.
+    frame: H::Frame,
+    gref: GrantRef,
+    granter: DomId,
+    uses: Uses,
+    write: bool,
+    /// Devices may reach the page for ever: an IOMMU failed.
+    reachable: bool,
+}
+
+impl<H: Host> Ended<H> {
+    /// Gives pins and page references back. CPU TLBs have been flushed.
+    #[inline(always)]
+    pub fn release(self, host: &H, granter: &H::Domain) {
+        if self.write {
+            host.mark_dirty(granter, &self.frame);
+        }
+        unpin(host, granter, self.gref, self.uses.first(), self.write);
+        if self.uses == Uses::Both {
+            unpin(host, granter, self.gref, PinKind::Device, self.write);
+        }
+        if self.reachable {
+            core::mem::forget(self.frame);
+        }
+    }
+
+    /// Whose reference.
+    #[inline(always)]
+    pub fn granter(&self) -> DomId {
+        self.granter
+    }
+}
+
+/// First step of one element of `GNTTABOP_unmap_grant_ref`. `peer` finds granters.
+#[inline(always)]
+pub fn unmap_grant_ref<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    peer: &mut Peer<H>,
+    op: &mut UnmapGrantRef,
+) -> Option<Ended<H>> {
+    let wanted = Wanted {
+        handle: op.handle,
+        host_addr: op.host_addr,
+        bus_addr: op.dev_bus_addr,
+        new_addr: 0,
+    };
+    let (status, ended) = unmap(host, holder, peer, &wanted);
+    op.status = status.wire();
+    ended
+}
+
+/// First step of one element of `GNTTABOP_unmap_and_replace`. `peer` finds granters.
+#[inline(always)]
+pub fn unmap_and_replace<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    peer: &mut Peer<H>,
+    op: &mut UnmapAndReplace,
+) -> Option<Ended<H>> {
+    let wanted = Wanted {
+        handle: op.handle,
+        host_addr: op.host_addr,
+        bus_addr: 0,
+        new_addr: op.new_addr,
+    };
+    let (status, ended) = unmap(host, holder, peer, &wanted);
+    op.status = status.wire();
+    ended
+}
+
+#[inline(always)]
+fn unmap<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    peer: &mut Peer<H>,
+    wanted: &Wanted,
+) -> (Gntst, Option<Ended<H>>) {
+    let Some(state) = holder.state() else {
+        return (Gntst::BadHandle, None);
+    };
+    let maptrack = &state.grants.maptrack;
+    let Some(mapping) = maptrack.take(host, wanted.handle) else {
+        return (bad_handle(holder.id(), wanted.handle), None);
+    };
+    match undo(host, holder, peer, &mapping, wanted) {
+        Ok(Some(uses)) => split(host, holder, state, wanted.handle, mapping, uses),
+        Ok(None) => {
+            maptrack.put_back(wanted.handle, mapping);
+            (Gntst::Okay, None)
+        }
+        Err(status) => {
+            maptrack.put_back(wanted.handle, mapping);
+            (status, None)
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn bad_handle(holder: DomId, handle: u32) -> Gntst {
+    log::debug!("Bad {holder} handle {handle:#x}");
+    Gntst::BadHandle
+}
+
+#[cold]
+#[inline(never)]
+fn bad_bus_address(holder: DomId) -> Gntst {
+    log::debug!("{holder}: bus address doesn't match gntref");
+    Gntst::BadDevAddr
+}
+
+/// Undoes the wanted uses, and says which these were: all of them, or none.
+#[inline(always)]
+fn undo<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    peer: &mut Peer<H>,
+    mapping: &CpuMapping<H::Frame>,
+    wanted: &Wanted,
+) -> Result<Option<Uses>, Gntst> {
+    let granter = peer
+        .find(host, holder, mapping.granter)
+        .ok_or(Gntst::BadDomain)?;
+    host.may_unmap_grant(holder, granter)
+        .map_err(|_| Gntst::PermissionDenied)?;
+    host.trace(TraceEvent::Unmap, mapping.granter);
+    let for_host = wanted.host_addr != 0 && mapping.uses != Uses::Device;
+    let for_device = wanted.bus_addr != 0 && mapping.uses != Uses::Host;
+    if for_device && Mfn::to_address(mapping.frame.mfn()) != Some(wanted.bus_addr) {
+        return Err(bad_bus_address(holder.id()));
+    }
+    if for_host {
+        let flags = u32::from(mapping.gntmap_flags);
+        host.unmap_for_cpu(wanted.host_addr, &mapping.frame, wanted.new_addr, flags)?;
+    }
+    Ok(match (for_host, for_device) {
+        (true, true) => Some(Uses::Both),
+        (true, false) => Some(Uses::Host),
+        (false, true) => Some(Uses::Device),
+        (false, false) => None,
+    })
+}
+
+/// Takes the ended uses out of the record, and frees its handle with the last.
+#[inline(always)]
+fn split<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    handle: u32,
+    mapping: CpuMapping<H::Frame>,
+    uses: Uses,
+) -> (Gntst, Option<Ended<H>>) {
+    if uses != mapping.uses {
+        return split_one(host, holder, state, handle, mapping, uses);
+    }
+    let unreachable = !needs_identity(host, holder, mapping.granter)
+        || end_identity(host, holder, state, &mapping);
+    state.grants.maptrack.discard(handle);
+    let status = if unreachable {
+        Gntst::Okay
+    } else {
+        Gntst::GeneralError
+    };
+    let ended = Ended {
+        gref: mapping.gref,
+        granter: mapping.granter,
+        uses,
+        write: mapping.is_writing(),
+        reachable: !unreachable,
+        frame: mapping.frame,
+    };
+    (status, Some(ended))
+}
+
+/// The same if the mapping keeps its other use.
+#[inline(never)]
+fn split_one<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    handle: u32,
+    mut mapping: CpuMapping<H::Frame>,
+    uses: Uses,
+) -> (Gntst, Option<Ended<H>>) {
+    let write = mapping.is_writing();
+    let granter = host.domain(mapping.granter);
+    let frame = granter.and_then(|granter| {
+        let typed = takes_type::<H>(holder, &granter, uses.first(), write);
+        mapping.frame.take_one(typed)
+    });
+    let ended = frame.map(|frame| Ended {
+        frame,
+        gref: mapping.gref,
+        granter: mapping.granter,
+        uses,
+        write,
+        reachable: false,
+    });
+    if ended.is_some() {
+        mapping.uses = match uses {
+            Uses::Host | Uses::Both => Uses::Device,
+            Uses::Device => Uses::Host,
+        };
+    }
+    state.grants.maptrack.put_back(handle, mapping);
+    (Gntst::Okay, ended)
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A table in words, for the debug key `g` and `dump_table`.
+
+use core::fmt::Arguments;
+
+use super::{GrantTable, table::FrameKind};
+use crate::host::{Domain, Host};
+
+impl<H: Host> GrantTable<H> {
+    /// Passes a description of the table to `line`, in the layout of Xen's debug
+    /// key `g`, which people and scripts know.
+    ///
+    /// Takes the table's lock for reading. Unbounded: for diagnosis only.
+    pub fn show(&self, owner: &H::Domain, mut line: impl FnMut(Arguments<'_>)) {
+        line(format_args!(
+            "      -------- active --------       -------- shared --------"
+        ));
+        line(format_args!(
+            "[ref] localdom mfn      pin          localdom gmfn     flags"
+        ));
+        line(format_args!(
+            "grant-table for remote {} (v{})",
+            owner.id(),
+            self.version().number()
+        ));
+        line(format_args!(
+            "  {} frames ({} max), {} maptrack frames ({} max)",
+            self.frame_count(),
+            self.max_frames(FrameKind::Shared),
+            self.maptrack_frames(),
+            self.limits().max_maptrack_frames
+        ));
+        let mut any = false;
+        self.for_each_active(owner, |gref, shared, active| {
+            any = true;
+            line(format_args!(
+                "[{:#05x}]  {:5} {:#08x} {:#010x}      {:5} {:#08x} {:#04x}",
+                gref.0,
+                active.holder.0,
+                active.mfn.number(),
+                active.pins.raw(),
+                shared.head().domid,
+                shared.frame().number(),
+                shared.status()
+            ));
+        });
+        if !any {
+            line(format_args!("no active grant table entries"));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The sub-operations that work on arrays.
+
+use core::marker::PhantomData;
+
+use arrayvec::ArrayVec;
+use hypercall_abi::{
+    Errno,
+    grant::{CacheFlush, Gntst, MapGrantRef, SwapGrantRef, UnmapAndReplace, UnmapGrantRef},
+};
+
+use super::{
+    layout::{CopyElement, TransferElement},
+    read,
+};
+use crate::{
+    addr::{GrantRef, GuestPtr},
+    grant::{
+        cache::{self, Step},
+        copy::Copies,
+        cpu_map::Mapper,
+        cpu_unmap::{self, Ended},
+        peer::Peer,
+        transfer::transfer,
+    },
+    host::{Domain, ELEMENTS_PER_COPY, Host},
+    hypercall::{
+        Outcome,
+        batch::{Command, Element},
+    },
+};
+
+fn status(result: Result<(), Gntst>) -> Gntst {
+    match result {
+        Ok(()) => Gntst::Okay,
+        Err(status) => status,
+    }
+}
+
+pub(super) struct MapCommand<'a, H: Host> {
+    caller: &'a H::Domain,
+    mapper: Mapper<'a, H>,
+}
+
+impl<'a, H: Host> MapCommand<'a, H> {
+    pub(super) fn new(host: &H, caller: &'a H::Domain) -> Self {
+        Self {
+            caller,
+            mapper: Mapper::new(host, caller),
+        }
+    }
+}
+
+impl<H: Host> Command<H> for MapCommand<'_, H> {
+    type Element = MapGrantRef;
+
+    #[inline(always)]
+    fn work(&mut self, host: &H, element: &mut MapGrantRef) -> u32 {
+        self.mapper.map(host, element);
+        1
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn undo(&mut self, host: &H, elements: &[MapGrantRef]) {
+        let mut undoing = UnmapCommand::<H, UnmapGrantRef>::new(self.caller);
+        for element in elements.iter().filter(|element| element.status == 0) {
+            let mut unmap = UnmapGrantRef {
+                host_addr: element.host_addr,
+                dev_bus_addr: element.dev_bus_addr,
+                handle: element.handle,
+                ..UnmapGrantRef::default()
+            };
+            undoing.work(host, &mut unmap);
+        }
+        undoing.settle(host);
+    }
+}
+
+/// An element that undoes a mapping.
+pub(super) trait UnmapElement: Element {
+    fn unmap<H: Host>(
+        &mut self,
+        host: &H,
+        caller: &H::Domain,
+        peer: &mut Peer<H>,
+    ) -> Option<Ended<H>>;
+}
+
+impl UnmapElement for UnmapGrantRef {
+    #[inline(always)]
+    fn unmap<H: Host>(
+        &mut self,
+        host: &H,
+        caller: &H::Domain,
+        peer: &mut Peer<H>,
+    ) -> Option<Ended<H>> {
+        cpu_unmap::unmap_grant_ref(host, caller, peer, self)
+    }
+}
+
+impl UnmapElement for UnmapAndReplace {
+    #[inline(always)]
+    fn unmap<H: Host>(
+        &mut self,
+        host: &H,
+        caller: &H::Domain,
+        peer: &mut Peer<H>,
+    ) -> Option<Ended<H>> {
+        cpu_unmap::unmap_and_replace(host, caller, peer, self)
+    }
+}
+
+pub(super) struct UnmapCommand<'a, H: Host, E> {
+    caller: &'a H::Domain,
+    granter: Peer<H>,
+    /// What elements ended, until the next TLB flush.
+    ended: ArrayVec<Ended<H>, ELEMENTS_PER_COPY>,
+    element: PhantomData<E>,
+}
+
+impl<'a, H: Host, E> UnmapCommand<'a, H, E> {
+    pub(super) fn new(caller: &'a H::Domain) -> Self {
+        Self {
+            caller,
+            granter: Peer::new(),
+            ended: ArrayVec::new(),
+            element: PhantomData,
+        }
+    }
+}
+
+impl<H: Host, E: UnmapElement> Command<H> for UnmapCommand<'_, H, E> {
+    type Element = E;
+
+    #[inline(always)]
+    fn work(&mut self, host: &H, element: &mut E) -> u32 {
+        let ended = element.unmap(host, self.caller, &mut self.granter);
+        // There is room for one of each element.
+        if let Some(Err(full)) = ended.map(|ended| self.ended.try_push(ended)) {
+            core::mem::forget(full);
+        }
+        1
+    }
+
+    #[inline(always)]
+    fn settle(&mut self, host: &H) {
+        if self.ended.is_empty() {
+            return;
+        }
+        host.flush_cpu_tlb();
+        while let Some(ended) = self.ended.pop() {
+            match self.granter.find(host, self.caller, ended.granter()) {
+                Some(granter) => ended.release(host, granter),
+                // It cannot go away while its page is referenced.
+                None => core::mem::forget(ended),
+            }
+        }
+    }
+}
+
+pub(super) struct CopyCommand<'a, H: Host, E> {
+    copies: Copies<'a, H>,
+    element: PhantomData<E>,
+}
+
+impl<'a, H: Host, E> CopyCommand<'a, H, E> {
+    pub(super) fn new(caller: &'a H::Domain) -> Self {
+        Self {
+            copies: Copies::new(caller),
+            element: PhantomData,
+        }
+    }
+}
+
+impl<H, E> Command<H> for CopyCommand<'_, H, E>
+where
+    H: Host,
+    E: CopyElement,
+{
+    type Element = E;
+
+    #[inline(always)]
+    fn work(&mut self, host: &H, element: &mut E) -> u32 {
+        let copied = self.copies.copy(host, &element.decoded());
+        element.set_status(status(copied));
+        // A page of bytes is more work than changing an entry.
+        4
+    }
+
+    fn finish(&mut self, host: &H, _preempted: bool) -> Result<(), Errno> {
+        self.copies.release(host);
+        Ok(())
+    }
+}
+
+pub(super) struct TransferCommand<'a, D, E> {
+    caller: &'a D,
+    element: PhantomData<E>,
+}
+
+impl<'a, D, E> TransferCommand<'a, D, E> {
+    pub(super) fn new(caller: &'a D) -> Self {
+        Self {
+            caller,
+            element: PhantomData,
+        }
+    }
+}
+
+impl<H, E> Command<H> for TransferCommand<'_, H::Domain, E>
+where
+    H: Host,
+    E: TransferElement,
+{
+    type Element = E;
+
+    fn work(&mut self, host: &H, element: &mut E) -> u32 {
+        let (gfn, to, gref) = element.decoded();
+        element.set_status(status(transfer(host, self.caller, gfn, to, gref)));
+        8
+    }
+}
+
+pub(super) struct SwapCommand<'a, D> {
+    pub caller: &'a D,
+}
+
+impl<H: Host> Command<H> for SwapCommand<'_, H::Domain> {
+    type Element = SwapGrantRef;
+
+    fn work(&mut self, host: &H, element: &mut SwapGrantRef) -> u32 {
+        let (a, b) = (GrantRef(element.ref_a), GrantRef(element.ref_b));
+        let swapped = match self.caller.state() {
+            None => Err(Gntst::GeneralError),
+            Some(state) => state
+                .grants
+                .swap(host, self.caller, a, b)
+                .map_err(Gntst::from),
+        };
+        element.status = status(swapped).wire();
+        1
+    }
+}
+
+/// `cache_flush`, the only sub-operation without a status for each element: the
+/// first that fails ends the call. `resume`: where the search of the first
+/// element's grant goes on.
+#[inline(never)]
+pub(super) fn cache_flush<H: Host>(host: &H, at: GuestPtr, count: u32, mut resume: u32) -> Outcome {
+    let caller = &host.current();
+    let size = size_of::<CacheFlush>() as u64;
+    if !host.guest_range_ok(at, u64::from(count) * size) {
+        return Outcome::Failed(Errno::Fault);
+    }
+    for done in 0..count {
+        let preempted = |resume| Outcome::Continue {
+            elements: done,
+            bytes: u64::from(done) * size,
+            resume,
+        };
+        if done != 0 && host.preempt_requested() {
+            return preempted(0);
+        }
+        let op: CacheFlush = match read(host, at.byte_offset(u64::from(done) * size)) {
+            Ok(op) => op,
+            Err(error) => return Outcome::Failed(error),
+        };
+        loop {
+            match cache::cache_flush(host, caller, &op, resume) {
+                Ok(Step::Done) => break,
+                Ok(Step::GoOn(next)) => resume = next,
+                Err(error) => return Outcome::Failed(error),
+            }
+            if host.preempt_requested() {
+                return preempted(resume);
+            }
+        }
+        resume = 0;
+    }
+    Outcome::Complete
+}

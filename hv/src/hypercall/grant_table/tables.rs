@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The sub-operations about a table as a whole.
+
+use core::{mem::offset_of, ops::ControlFlow};
+
+use hypercall_abi::{
+    Errno,
+    grant::{
+        DumpTable, GetStatusFrames32, GetStatusFrames64, GetVersion, Gntst, QuerySize, SetVersion,
+        SetupTable32, SetupTable64,
+    },
+};
+
+use super::{GuestLayout, layout::FrameList, read, write};
+use crate::{
+    addr::{DomId, GuestPtr},
+    grant::{TableError, table::GrantTable},
+    host::{Domain, Host, SharedPage},
+};
+
+/// The domain a table operation is about.
+fn target<H: Host>(host: &H, domid: DomId) -> Option<H::Domain> {
+    if domid == DomId::SELF {
+        Some(host.current())
+    } else {
+        host.domain(domid)
+    }
+}
+
+#[inline(never)]
+pub(super) fn setup_table<H: Host>(
+    host: &H,
+    layout: GuestLayout,
+    at: GuestPtr,
+) -> Result<(), Errno> {
+    let caller = &host.current();
+    let (list, status_offset) = match layout {
+        GuestLayout::Native => {
+            let op: SetupTable64 = read(host, at)?;
+            (FrameList::from(&op), offset_of!(SetupTable64, status))
+        }
+        GuestLayout::Compat => {
+            let op: SetupTable32 = read(host, at)?;
+            (FrameList::from(&op), offset_of!(SetupTable32, status))
+        }
+    };
+    let status = list_frames(host, caller, &list, |owner, table, each| {
+        table.setup(host, owner, list.nr_frames, each)
+    })?;
+    write(host, at.byte_offset(status_offset as u64), &status.wire())
+}
+
+#[inline(never)]
+pub(super) fn get_status_frames<H: Host>(
+    host: &H,
+    layout: GuestLayout,
+    at: GuestPtr,
+) -> Result<(), Errno> {
+    let caller = &host.current();
+    let (list, status_offset) = match layout {
+        GuestLayout::Native => {
+            let op: GetStatusFrames64 = read(host, at)?;
+            (FrameList::from(&op), offset_of!(GetStatusFrames64, status))
+        }
+        GuestLayout::Compat => {
+            let op: GetStatusFrames32 = read(host, at)?;
+            (FrameList::from(&op), offset_of!(GetStatusFrames32, status))
+        }
+    };
+    let status = list_frames(host, caller, &list, |_, table, each| {
+        table.status_frames(list.nr_frames, each)
+    })?;
+    write(host, at.byte_offset(status_offset as u64), &status.wire())
+}
+
+/// Writes frame numbers of a table to the guest's array: those that `walk` passes
+/// to its last argument.
+fn list_frames<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    list: &FrameList,
+    walk: impl FnOnce(
+        &H::Domain,
+        &GrantTable<H>,
+        &mut dyn FnMut(u32, &H::SharedPage) -> ControlFlow<()>,
+    ) -> Result<(), TableError>,
+) -> Result<Gntst, Errno> {
+    if !host.guest_range_ok(list.at, u64::from(list.nr_frames) * list.entry_size) {
+        return Err(Errno::Fault);
+    }
+    let Some(owner) = target(host, list.dom) else {
+        return Ok(Gntst::BadDomain);
+    };
+    if host.may_setup_table(caller, &owner).is_err() {
+        return Ok(Gntst::PermissionDenied);
+    }
+    let Some(state) = owner.state() else {
+        return Ok(Gntst::BadDomain);
+    };
+    let mut status = Gntst::Okay;
+    let mut each = |index: u32, page: &H::SharedPage| {
+        let gfn = page.gfn(&owner).map_or(u64::MAX, |gfn| gfn.number());
+        match write_frame(host, list, index, gfn) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                status = error;
+                ControlFlow::Break(())
+            }
+        }
+    };
+    match walk(&owner, &state.grants, &mut each) {
+        Ok(()) => Ok(status),
+        Err(error) => {
+            log::debug!("{} grant table: {error:?}", owner.id());
+            Ok(Gntst::GeneralError)
+        }
+    }
+}
+
+fn write_frame<H: Host>(host: &H, list: &FrameList, index: u32, gfn: u64) -> Result<(), Gntst> {
+    let at = list.at.byte_offset(u64::from(index) * list.entry_size);
+    let written = match (list.entry_size, u32::try_from(gfn)) {
+        (8, _) => write(host, at, &gfn),
+        (_, Ok(gfn)) => write(host, at, &gfn),
+        // What has no place yet has all bits set, in any width.
+        (_, Err(_)) if gfn == u64::MAX => write(host, at, &u32::MAX),
+        (_, Err(_)) => return Err(Gntst::AddressTooBig),
+    };
+    written.map_err(|_| Gntst::BadVirtAddr)
+}
+
+#[inline(never)]
+pub(super) fn query_size<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &host.current();
+    let mut op: QuerySize = read(host, at)?;
+    let asked = target(host, DomId(op.dom));
+    op.status = match &asked {
+        None => Gntst::BadDomain,
+        Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
+        Some(owner) => match owner.state() {
+            None => Gntst::BadDomain,
+            Some(state) => {
+                op.nr_frames = state.grants.frame_count();
+                op.max_nr_frames = state.grants.limits().max_frames;
+                Gntst::Okay
+            }
+        },
+    }
+    .wire();
+    write(host, at, &op)
+}
+
+/// Shows a table on Xen's console, in the guests' rate-limited part of the log.
+#[inline(never)]
+pub(super) fn dump_table<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &host.current();
+    let mut op: DumpTable = read(host, at)?;
+    let asked = target(host, DomId(op.dom));
+    op.status = match &asked {
+        None => Gntst::BadDomain,
+        Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
+        Some(owner) => match owner.state() {
+            None => Gntst::BadDomain,
+            Some(state) => {
+                state.grants.show(owner, |line| log::info!("{line}"));
+                Gntst::Okay
+            }
+        },
+    }
+    .wire();
+    write(host, at, &op)
+}
+
+#[inline(never)]
+pub(super) fn set_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &host.current();
+    let mut op: SetVersion = read(host, at)?;
+    let state = caller.state().ok_or(Errno::NoSys)?;
+    let result = state.grants.set_version(host, caller, op.version);
+    op.version = state.grants.version().number();
+    write(host, at, &op)?;
+    Ok(result?)
+}
+
+#[inline(never)]
+pub(super) fn get_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &host.current();
+    let mut op: GetVersion = read(host, at)?;
+    let owner = target(host, DomId(op.dom)).ok_or(Errno::Srch)?;
+    host.may_query_table(caller, &owner)
+        .map_err(|_| Errno::Perm)?;
+    op.version = owner.state().ok_or(Errno::Srch)?.grants.version().number();
+    write(host, at, &op)
+}
+
+// A table error has no number of its own in `setup_table`.
+impl From<TableError> for Errno {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::BadLimits | TableError::TooLarge { .. } | TableError::NoStatus => {
+                Self::Inval
+            }
+            TableError::OutOfMemory => Self::NoMem,
+        }
+    }
+}
