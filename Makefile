@@ -10,6 +10,9 @@ VARIANT ?= release
 XEN_SRC ?=
 export XEN_SRC
 
+# Whose grant tables the Debian lab runs on: ours (rust) or released Xen's (c).
+GRANT_TABLE ?= rust
+
 # Test sequences that `make fuzz` plays.
 FUZZ_CASES ?= 20000
 
@@ -33,7 +36,9 @@ help: ## List these commands
 	@echo '  ARCH=x86_64|arm64  VARIANT=release|debug   what xen and xen-stock build'
 	@echo '  XEN_SRC=/path      a Xen 4.20 tree to use instead of the Debian source package'
 	@echo '  XTF=/path          the XTF checkout that xtf-install is for'
+	@echo '  GRANT_TABLE=rust|c whose grant tables lab runs on'
 	@echo '  FUZZ_CASES=N       how many sequences fuzz plays'
+	@echo '  BENCH_STRICT=1     bench fails if an operation is slower than stock, larger or not built'
 
 .PHONY: tools
 tools: ## Install, or name, every program that some command needs
@@ -115,12 +120,19 @@ demo: ## Build, boot under QEMU, and show a device writing into a pinned page
 	@$(lab) demo
 
 .PHONY: bench
-bench: ## Instructions and IOTLB invalidations of a grant's way to a device, ours and stock
+bench: ## What grants cost: a page's way to a device, every table operation; ours and stock
 	@$(need) qemu
 	@$(MAKE) xen
 	@$(MAKE) xen-stock
 	@$(MAKE) guests
-	@$(lab) bench
+	@$(lab) bench $(if $(filter 1,$(BENCH_STRICT)),--strict)
+
+.PHONY: lab
+lab: ## Debian as dom0 and as its domains: disks, networks, grants given back
+	@$(need) qemu dom0-lab
+	@$(MAKE) $(if $(filter c,$(GRANT_TABLE)),xen-stock,xen)
+	@scripts/lab-image.sh
+	@$(lab) linux --grant-table $(GRANT_TABLE)
 
 .PHONY: stats
 stats: ## Lines of code, unsafe blocks by file, size of the patch to Xen's files

@@ -32,7 +32,7 @@ say FORMAT 'cargo fmt'
 logged fmt cargo fmt --all --check
 say LINT 'clippy, shellcheck'
 logged clippy lint_rust
-logged shellcheck shellcheck -x scripts/*.sh .ci/run
+logged shellcheck shellcheck -x scripts/*.sh testbed/linux-lab/*.sh .ci/run
 say RULES 'the checks of the Rust object refuse what they should'
 scripts/check-rust-object-selftest.sh
 scripts/abi-header.sh --check

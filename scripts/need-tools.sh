@@ -143,7 +143,7 @@ need_qemu() {
 
 need_dom0_lab() {
     PATH=$PATH:/usr/sbin:/sbin need dom0-lab debootstrap=debootstrap \
-        mkfs.ext4=e2fsprogs cpio=cpio
+        mkfs.ext4=e2fsprogs cpio=cpio xz=xz-utils zstd=zstd python3=python3
 }
 
 need_host_rust() {

@@ -41,11 +41,26 @@ int gnttab_end_access(grant_ref_t ref)
     return 0;
 }
 
-int gnttab_map(domid_t domid, grant_ref_t ref, uint64_t host_addr,
-               unsigned int flags, struct gnttab_map_grant_ref *map)
+/* One element: its status, which starts as none of Xen's. */
+static int status_of(const char *name, unsigned int cmd, void *op,
+                     int16_t *status)
 {
     long rc;
 
+    *status = GNTST_NOT_DONE;
+    rc = hypercall_grant_table_op(cmd, op, 1);
+    if ( rc )
+    {
+        xtf_error("GNTTABOP_%s: the call failed: %ld\n", name, rc);
+        return GNTST_general_error;
+    }
+
+    return *status;
+}
+
+int gnttab_map(domid_t domid, grant_ref_t ref, uint64_t host_addr,
+               unsigned int flags, struct gnttab_map_grant_ref *map)
+{
     *map = (struct gnttab_map_grant_ref){
         .host_addr = host_addr,
         .flags = flags,
@@ -53,31 +68,39 @@ int gnttab_map(domid_t domid, grant_ref_t ref, uint64_t host_addr,
         .dom = domid,
     };
 
-    rc = hypercall_grant_table_op(GNTTABOP_map_grant_ref, map, 1);
-    if ( rc )
-    {
-        xtf_error("GNTTABOP_map_grant_ref: the call failed: %ld\n", rc);
-        return GNTST_general_error;
-    }
-
-    return map->status;
+    return status_of("map_grant_ref", GNTTABOP_map_grant_ref, map,
+                     &map->status);
 }
 
 int gnttab_unmap(uint64_t host_addr, grant_handle_t handle)
 {
+    return gnttab_unmap_all(host_addr, 0, handle);
+}
+
+int gnttab_unmap_all(uint64_t host_addr, uint64_t dev_bus_addr,
+                     grant_handle_t handle)
+{
     struct gnttab_unmap_grant_ref unmap = {
         .host_addr = host_addr,
+        .dev_bus_addr = dev_bus_addr,
         .handle = handle,
     };
-    long rc = hypercall_grant_table_op(GNTTABOP_unmap_grant_ref, &unmap, 1);
 
-    if ( rc )
-    {
-        xtf_error("GNTTABOP_unmap_grant_ref: the call failed: %ld\n", rc);
-        return GNTST_general_error;
-    }
+    return status_of("unmap_grant_ref", GNTTABOP_unmap_grant_ref, &unmap,
+                     &unmap.status);
+}
 
-    return unmap.status;
+int gnttab_replace(uint64_t host_addr, uint64_t new_addr,
+                   grant_handle_t handle)
+{
+    struct gnttab_unmap_and_replace replace = {
+        .host_addr = host_addr,
+        .new_addr = new_addr,
+        .handle = handle,
+    };
+
+    return status_of("unmap_and_replace", GNTTABOP_unmap_and_replace, &replace,
+                     &replace.status);
 }
 
 int make_holes(void *va, unsigned int nr)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/*
- * The domain builder.  The structures are Xen's control interface of version
- * 4.20, as much of it as building one domain takes.
- */
+/* The builder of a domain that runs. */
+#include <lab/domctl.h>
 #include <lab/second-domain.h>
 
 #ifndef SCHEDOP_block
@@ -12,58 +10,8 @@
 #define XENMEM_REMOVE_FROM      15
 #define XENMEM_ADD_BATCH        23
 
-#define DOMCTL_CREATE           1
-#define DOMCTL_DESTROY          2
-#define DOMCTL_UNPAUSE          4
-#define DOMCTL_GET_INFO         5
-#define DOMCTL_MAX_MEM          11
-#define DOMCTL_MAX_VCPUS        15
-#define DOMCTL_SET_HVM_CONTEXT  34
-#define DOMCTL_SET_PAGING_POOL  86
-
-#define CREATE_HVM              (1u << 0)
-#define CREATE_HAP              (1u << 1)
-#define EMULATE_LAPIC           (1u << 0)
-
-/* Memory for Xen's own tables about the domain. */
-#define PAGING_POOL_BYTES       MB(2)
-
 /* Frames handed to Xen, or shown in the copy window, at a time. */
 #define CHUNK                   16
-
-struct domctl {
-    uint32_t cmd;
-    uint32_t interface_version;
-    domid_t domid;
-    uint16_t pad[3];
-    union {
-        struct {
-            uint32_t ssidref;
-            uint8_t handle[16];
-            uint32_t flags;
-            uint32_t iommu_opts;
-            uint32_t max_vcpus;
-            uint32_t max_evtchn_port;
-            int32_t max_grant_frames;
-            int32_t max_maptrack_frames;
-            uint32_t grant_version;
-            uint32_t altp2m_opts;
-            uint32_t vmtrace_size;
-            uint32_t cpupool_id;
-            uint32_t emulation_flags;
-            uint32_t misc_flags;
-        } create;
-        uint64_t max_mem_kb;
-        uint32_t max_vcpus;
-        uint64_t paging_pool_bytes;
-        struct {
-            uint32_t size;
-            uint32_t pad;
-            const void *buffer;
-        } hvm_context;
-        uint8_t room[240];
-    };
-};
 
 struct add_to_physmap_batch {
     domid_t domid;
@@ -176,7 +124,7 @@ static long domctl(struct domctl *op, unsigned int cmd, domid_t domid)
     return rc;
 }
 
-static long create(struct second_domain *dom)
+static long create(struct second_domain *dom, unsigned int max_grant_version)
 {
     struct domctl op = {
         .create = {
@@ -185,7 +133,7 @@ static long create(struct second_domain *dom)
             .max_evtchn_port = 1023,
             .max_grant_frames = -1,
             .max_maptrack_frames = -1,
-            .grant_version = 1,
+            .grant_version = max_grant_version,
             .emulation_flags = EMULATE_LAPIC,
         },
     };
@@ -400,9 +348,15 @@ static long set_vcpu(const struct second_domain *dom, void (*entry)(void))
 
 int second_domain_start(struct second_domain *dom, void (*entry)(void))
 {
+    return second_domain_start_with(dom, entry, 1);
+}
+
+int second_domain_start_with(struct second_domain *dom, void (*entry)(void),
+                             unsigned int max_grant_version)
+{
     unsigned long pages = ((_end - _start) + PAGE_SIZE - 1) >> PAGE_SHIFT;
     struct domctl op = { .cmd = 0 };
-    long rc = create(dom);
+    long rc = create(dom, max_grant_version);
 
     if ( rc )
         return rc;

@@ -5,21 +5,26 @@
 //! For each variant one boot measures time, and further boots with QEMU's trace on, one a batch size
 //! and one that maps nothing, count invalidations. `-icount` makes every figure repeat to the digit on
 //! any machine; only the counts of IOTLB invalidations speak of what real hardware would wait for.
+//! [`operations`] then measures the grant table's own operations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
 
 use crate::Exit;
 use crate::catalogue::BenchMachines;
 use crate::console::GuestResult;
+use crate::costs::OperationFigure;
 use crate::figures::{Cost, Figure, Measured, Samples, Variant, invalidations_per_batch};
 use crate::machine::Machine;
-use crate::process::{self, Flow, StopWish};
-use crate::report::QUIET;
+use crate::operations;
+use crate::process::{self, Finished, Flow, StopWish};
+use crate::report::{BAD, QUIET};
 use crate::suite::{log_path, require_machines};
 use crate::trace::{self, Invalidations};
 use crate::verdict::{Ending, Expectations, Judge, Tally, judge};
@@ -47,8 +52,61 @@ impl Effort {
     const QUICK: Self = Self { rounds: 2 };
 }
 
-pub fn run(root: &Path, machines: &BenchMachines, quick: bool, stop: &StopWish) -> Result<Exit> {
-    require_machines(root, [&machines.ours, &machines.xen_c])?;
+/// What a person asks of the benchmark.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BenchRequest {
+    pub quick: bool,
+    /// Fail if an operation of the grant tables falls short of stock Xen's.
+    pub strict: bool,
+    /// Leave out the way to a device, and the results' file.
+    pub operations_alone: bool,
+}
+
+pub(crate) fn run(
+    root: &Path,
+    machines: &BenchMachines,
+    request: &BenchRequest,
+    stop: &StopWish,
+) -> Result<Exit> {
+    let of_operations = machines
+        .operations
+        .iter()
+        .flat_map(|operations| [&operations.ours, &operations.xen_c]);
+    let of_device = [&machines.ours, &machines.xen_c];
+    require_machines(root, of_device.into_iter().chain(of_operations))?;
+    let mut measured = Vec::new();
+    if !request.operations_alone {
+        match measure_device(root, machines, request.quick, stop)? {
+            Some(of_device) => measured = of_device,
+            None => return Ok(Exit::Interrupted),
+        }
+        anstream::println!("{}", table(&measured));
+        anstream::println!(
+            "ours against xen-c, net instructions a page: {}",
+            comparison(&measured)
+        );
+    }
+    let Some(operations) = operations::run(root, machines, request.quick, stop)? else {
+        return Ok(Exit::Interrupted);
+    };
+    if !request.operations_alone {
+        write_results(&root.join(RESULTS), &measured, &operations.figures)?;
+        anstream::println!("{QUIET}written: {RESULTS}{QUIET:#}");
+    }
+    if request.strict && operations.falls_short {
+        anstream::println!("{BAD}strict: some operation is slower, larger or not built{BAD:#}");
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Good)
+}
+
+/// A page's way to a device and back, in all variants; `None` if interrupted.
+fn measure_device(
+    root: &Path,
+    machines: &BenchMachines,
+    quick: bool,
+    stop: &StopWish,
+) -> Result<Option<Vec<Measured>>> {
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
     let mut measured = Vec::new();
     let variants = [
@@ -67,17 +125,50 @@ pub fn run(root: &Path, machines: &BenchMachines, quick: bool, stop: &StopWish) 
         };
         match bench.measure()? {
             Some(of_variant) => measured.extend(of_variant),
-            None => return Ok(Exit::Interrupted),
+            None => return Ok(None),
         }
     }
-    anstream::println!("{}", table(&measured));
-    anstream::println!(
-        "ours against xen-c, net instructions a page: {}",
-        comparison(&measured)
-    );
-    write_results(&root.join(RESULTS), &measured)?;
-    anstream::println!("{QUIET}written: {RESULTS}{QUIET:#}");
-    Ok(Exit::Good)
+    Ok(Some(measured))
+}
+
+/// The machine with time counted in instructions, and these arguments for its guest.
+pub(crate) fn deterministic(machine: &Machine, guest_args: &str) -> Machine {
+    machine
+        .with_qemu_args(&DETERMINISTIC)
+        .with_guest_args(guest_args)
+}
+
+/// Boot a guest that must say SUCCESS; `None` if interrupted. The log is named after `name`.
+pub(crate) fn boot_to_success(
+    root: &Path,
+    machine: &Machine,
+    name: &str,
+    timeout: Duration,
+    stop: &StopWish,
+    watch: &mut dyn FnMut(&str) -> Flow,
+) -> Result<Option<Finished>> {
+    let log = log_path(&format!("bench-{name}"));
+    let finished = process::boot(root, machine, log.clone(), timeout, stop, watch)?;
+    if finished.ending == Ending::Interrupted {
+        return Ok(None);
+    }
+    let plain = Expectations {
+        judge: Judge::Guest {
+            expects: GuestResult::Success,
+        },
+        must: Vec::new(),
+        must_not: Vec::new(),
+    };
+    let judgement = judge(&plain, &finished.console, finished.ending);
+    if judgement.tally != Tally::Passed {
+        let reasons = judgement.reasons.join("; ");
+        bail!(
+            "{name}: {} {reasons}; see {}",
+            judgement.verdict.name(),
+            log.display()
+        );
+    }
+    Ok(Some(finished))
 }
 
 /// One variant's measurement.
@@ -137,53 +228,25 @@ impl Bench<'_> {
 
     /// Boot with these phases; gives the console, or `None` if interrupted.
     fn boot(&self, purpose: &str, phases: &str, trace: Option<&Path>) -> Result<Option<String>> {
-        let mut machine = self
-            .machine
-            .with_qemu_args(&DETERMINISTIC)
-            .with_guest_args(&format!(
-                "phases={phases} iterations={}",
-                self.effort.rounds
-            ));
+        let guest_args = format!("phases={phases} iterations={}", self.effort.rounds);
+        let mut machine = deterministic(self.machine, &guest_args);
         if let Some(trace) = trace {
             let args = trace::qemu_args(&trace.display().to_string());
             machine = machine.with_qemu_args(&args.each_ref().map(String::as_str));
         }
-        let log = log_path(&format!("bench-{}-{purpose}", self.variant));
+        let name = format!("{}-{purpose}", self.variant);
         let watch = &mut |_: &str| Flow::Continue;
-        let finished = process::boot(
-            self.root,
-            &machine,
-            log.clone(),
-            self.machines.timeout,
-            self.stop,
-            watch,
-        )?;
-        if finished.ending == Ending::Interrupted {
+        let timeout = self.machines.timeout;
+        let Some(finished) =
+            boot_to_success(self.root, &machine, &name, timeout, self.stop, watch)?
+        else {
             return Ok(None);
-        }
-        let plain = Expectations {
-            judge: Judge::Guest {
-                expects: GuestResult::Success,
-            },
-            must: Vec::new(),
-            must_not: Vec::new(),
         };
-        let judgement = judge(&plain, &finished.console, finished.ending);
-        if judgement.tally != Tally::Passed {
-            let reasons = judgement.reasons.join("; ");
-            bail!(
-                "{} of {}: {} {reasons}; see {}",
-                purpose,
-                self.variant,
-                judgement.verdict.name(),
-                log.display()
-            );
-        }
         let seconds = finished.elapsed.as_secs_f64();
         anstream::println!(
             "{QUIET}{:8} {purpose:12} {seconds:6.1} s  {}{QUIET:#}",
             self.variant,
-            log.display()
+            log_path(&format!("bench-{name}")).display()
         );
         Ok(Some(finished.console))
     }
@@ -229,14 +292,26 @@ fn comparison(measured: &[Measured]) -> String {
     ratios.collect::<Vec<_>>().join(", ")
 }
 
-fn write_results(path: &Path, measured: &[Measured]) -> Result<()> {
+/// One line of the results' file.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Published<'a> {
+    Device(Figure),
+    Operation(&'a OperationFigure),
+}
+
+fn write_results(path: &Path, measured: &[Measured], operations: &[OperationFigure]) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
     let published = measured
         .iter()
         .filter(|row| row.variant != Variant::OursRun);
-    let figures: Vec<Figure> = published.flat_map(Measured::figures).collect();
+    let figures: Vec<Published<'_>> = published
+        .flat_map(Measured::figures)
+        .map(Published::Device)
+        .chain(operations.iter().map(Published::Operation))
+        .collect();
     let json = serde_json::to_string_pretty(&figures)?;
     fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
 }

@@ -150,6 +150,18 @@ struct Bench {
     ours: String,
     xen_c: String,
     timeout_s: u64,
+    #[serde(default)]
+    operations: Vec<BenchOperations>,
+}
+
+/// One guest that measures every grant table operation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BenchOperations {
+    guest: String,
+    env: String,
+    ours: String,
+    xen_c: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -183,6 +195,15 @@ pub struct BenchMachines {
     pub ours: Machine,
     pub xen_c: Machine,
     pub timeout: Duration,
+    pub operations: Vec<OperationMachines>,
+}
+
+/// The machines of one guest that measures every grant table operation.
+#[derive(Clone, Debug)]
+pub struct OperationMachines {
+    pub env: String,
+    pub ours: Machine,
+    pub xen_c: Machine,
 }
 
 /// The checked catalogue.
@@ -461,6 +482,24 @@ impl File {
             ours: self.machine("[bench]", &self.bench.ours, guest, "")?,
             xen_c: self.machine("[bench]", &self.bench.xen_c, guest, "")?,
             timeout: Duration::from_secs(self.bench.timeout_s),
+            operations: self
+                .bench
+                .operations
+                .iter()
+                .map(|bench| self.operation_machines(bench))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn operation_machines(
+        &self,
+        bench: &BenchOperations,
+    ) -> Result<OperationMachines, CatalogueError> {
+        let guest = Some((bench.guest.as_str(), bench.env.as_str(), ""));
+        Ok(OperationMachines {
+            env: bench.env.clone(),
+            ours: self.machine("[[bench.operations]]", &bench.ours, guest, "")?,
+            xen_c: self.machine("[[bench.operations]]", &bench.xen_c, guest, "")?,
         })
     }
 }

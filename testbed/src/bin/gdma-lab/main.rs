@@ -12,6 +12,8 @@
 //! | [`suite`] | `test` and `boot` |
 //! | [`trace`] | IOTLB invalidations in QEMU's trace |
 //! | [`bench`], [`figures`] | `bench`: the boots, and the arithmetic; the latter pure |
+//! | [`operations`], [`costs`] | `bench`: every grant table operation, the same way |
+//! | [`linux`] | `linux`: Debian as dom0 and as its domains |
 //! | [`demo`], [`story`] | `demo`: the boots, and what a guest tells step by step; the latter pure |
 
 #![forbid(unsafe_code)]
@@ -20,9 +22,12 @@ mod artefact;
 mod bench;
 mod catalogue;
 mod console;
+mod costs;
 mod demo;
 mod figures;
+mod linux;
 mod machine;
+mod operations;
 mod process;
 mod report;
 mod story;
@@ -36,7 +41,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
+use crate::bench::BenchRequest;
 use crate::catalogue::Catalogue;
+use crate::linux::LinuxRequest;
 use crate::process::StopWish;
 use crate::report::BAD;
 use crate::suite::TestRequest;
@@ -81,6 +88,33 @@ enum Command {
         /// Fewer iterations
         #[arg(long)]
         quick: bool,
+        /// Fail if any grant table operation is slower than stock Xen's, takes more memory, or is not built
+        #[arg(long)]
+        strict: bool,
+        /// Only the grant tables' operations; the results' file stays as it is
+        #[arg(long)]
+        operations: bool,
+    },
+    /// Run the Debian lab: Linux domains with disks and networks, under a Linux dom0 of each kind
+    Linux {
+        /// Whose grant tables
+        #[arg(long, value_enum, default_value = "rust")]
+        grant_table: linux::Tables,
+        /// Only this kind of dom0
+        #[arg(long)]
+        dom0: Option<String>,
+        /// How many domains of each kind come and go
+        #[arg(long)]
+        cycles: Option<u32>,
+        /// Leave a page mapped over its domain's end, to see the checks fail
+        #[arg(long)]
+        leak: bool,
+        /// How many QEMUs at a time
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+        jobs: u8,
+        /// Show consoles as they come
+        #[arg(short, long)]
+        verbose: bool,
     },
     /// Boot one test with its console on the terminal
     Boot {
@@ -159,7 +193,41 @@ fn run(cli: Cli) -> Result<Exit> {
             )
         }
         Command::Demo => demo::run(&root, &catalogue, &stop),
-        Command::Bench { quick } => bench::run(&root, &catalogue.bench, quick, &stop),
+        Command::Bench {
+            quick,
+            strict,
+            operations,
+        } => bench::run(
+            &root,
+            &catalogue.bench,
+            &BenchRequest {
+                quick,
+                strict,
+                operations_alone: operations,
+            },
+            &stop,
+        ),
+        Command::Linux {
+            grant_table,
+            dom0,
+            cycles,
+            leak,
+            jobs,
+            verbose,
+        } => linux::run(
+            &root,
+            &LinuxRequest {
+                options: linux::Options {
+                    tables: grant_table,
+                    cycles,
+                    leak,
+                },
+                dom0,
+                jobs: jobs.into(),
+                verbose,
+            },
+            &stop,
+        ),
         Command::Boot { name } => suite::boot(&root, &catalogue, &name, &stop),
     }
 }

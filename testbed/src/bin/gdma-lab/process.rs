@@ -59,6 +59,8 @@ impl StopWish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     Continue,
+    /// Something began that may take so long from now; the whole run's limit still holds.
+    Within(Duration),
     /// Kill QEMU; the run ended so.
     Stop(Ending),
 }
@@ -127,7 +129,8 @@ pub fn run(
     let lines = qemu.console_lines()?;
 
     let mut console = String::new();
-    let deadline = start + launch.timeout;
+    let last_deadline = start + launch.timeout;
+    let mut deadline = last_deadline;
     let mut cut_short = None;
     loop {
         if cut_short.is_none() {
@@ -147,11 +150,17 @@ pub fn run(
                 log.write_all(line.as_bytes())?;
                 console.push_str(&line);
                 // Lines still in the pipe after a kill are kept but change nothing.
-                if cut_short.is_none()
-                    && let Flow::Stop(ending) = watch_line(&console, &line, watch)
-                {
-                    cut_short = Some(ending);
-                    qemu.kill()?;
+                if cut_short.is_none() {
+                    match watch_line(&console, &line, watch) {
+                        Flow::Continue => {}
+                        Flow::Within(limit) => {
+                            deadline = last_deadline.min(Instant::now() + limit);
+                        }
+                        Flow::Stop(ending) => {
+                            cut_short = Some(ending);
+                            qemu.kill()?;
+                        }
+                    }
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -403,6 +412,33 @@ mod tests {
         assert_eq!(finished.ending, Ending::TimedOut);
         assert!(finished.elapsed < LONG);
         assert!(!is_alive(finished.console.trim()));
+    }
+
+    #[test]
+    fn a_limit_within_the_run_kills_and_a_later_one_replaces_it() {
+        let mut limits = [LONG, Duration::from_millis(300)].into_iter();
+        let finished = shell(
+            "within",
+            "echo a; echo b; exec sleep 600",
+            LONG * 2,
+            &StopWish::default(),
+            &mut |_| limits.next().map_or(Flow::Continue, Flow::Within),
+        );
+        assert_eq!(finished.ending, Ending::TimedOut);
+        assert!(finished.elapsed < LONG);
+    }
+
+    #[test]
+    fn no_limit_within_the_run_outlasts_it() {
+        let finished = shell(
+            "outlast",
+            "echo a; exec sleep 600",
+            Duration::from_millis(300),
+            &StopWish::default(),
+            &mut |_| Flow::Within(LONG),
+        );
+        assert_eq!(finished.ending, Ending::TimedOut);
+        assert!(finished.elapsed < LONG);
     }
 
     #[test]

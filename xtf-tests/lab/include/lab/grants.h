@@ -5,6 +5,22 @@
 
 #include <xtf.h>
 
+/* Domain ids of the public header that never name a domain with a table. */
+#ifndef DOMID_IO
+#define DOMID_IO            0x7ff1u
+#define DOMID_XEN           0x7ff2u
+#define DOMID_COW           0x7ff3u
+#define DOMID_INVALID       0x7ff4u
+#define DOMID_IDLE          0x7fffu
+#endif
+
+/* In the range of ordinary domains, and never created here. */
+#define DOMID_ABSENT        0x7000u
+
+#ifndef GNTST_no_space
+#define GNTST_no_space      (-13)
+#endif
+
 /* References below this one belong to the toolstack's conventions. */
 #define FIRST_FREE_REF  8u
 
@@ -24,12 +40,19 @@ unsigned int gnttab_entry_flags(grant_ref_t ref);
 int gnttab_end_access(grant_ref_t ref);
 
 /*
- * One GNTTABOP_map_grant_ref (unmap_grant_ref); the result is its GNTST_*
- * status.  A failing hypercall counts as GNTST_general_error, with a message.
+ * One GNTTABOP_map_grant_ref (unmap_grant_ref, unmap_and_replace); the result
+ * is its GNTST_* status, or GNTST_NOT_DONE if Xen wrote none.  A failing
+ * hypercall counts as GNTST_general_error, with a message.
  */
 int gnttab_map(domid_t domid, grant_ref_t ref, uint64_t host_addr,
                unsigned int flags, struct gnttab_map_grant_ref *map);
 int gnttab_unmap(uint64_t host_addr, grant_handle_t handle);
+int gnttab_unmap_all(uint64_t host_addr, uint64_t dev_bus_addr,
+                     grant_handle_t handle);
+int gnttab_replace(uint64_t host_addr, uint64_t new_addr,
+                   grant_handle_t handle);
+
+#define GNTST_NOT_DONE      1           /* No status of Xen's. */
 
 /*
  * Take @nr frames of this domain from @va on out of its memory, so that the

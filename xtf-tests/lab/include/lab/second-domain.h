@@ -27,6 +27,13 @@ struct second_domain {
 int second_domain_start(struct second_domain *dom, void (*entry)(void));
 
 /*
+ * The same for a domain that may choose a version of grant tables above 1.
+ * It starts in version 1.
+ */
+int second_domain_start_with(struct second_domain *dom, void (*entry)(void),
+                             unsigned int max_grant_version);
+
+/*
  * Show the clone's copy of the @nr pages at @va in this domain, at the page
  * aligned address @window: frames of this domain's own memory, which are lost.
  */

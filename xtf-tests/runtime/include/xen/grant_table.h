@@ -72,6 +72,7 @@ typedef union {
 #define GNTMAP_readonly         (1 << 2)
 #define GNTMAP_application_map  (1 << 3)
 #define GNTMAP_contains_pte     (1 << 4)
+#define _GNTMAP_guest_avail0    16
 
 #define GNTTABOP_map_grant_ref  0
 struct gnttab_map_grant_ref {
@@ -98,6 +99,14 @@ struct gnttab_setup_table {
     uint32_t nr_frames;
     int16_t status;             /* Out. */
     unsigned long *frame_list;
+};
+
+#define GNTTABOP_unmap_and_replace 7
+struct gnttab_unmap_and_replace {
+    uint64_t host_addr;
+    uint64_t new_addr;          /* Its page table entry moves to host_addr. */
+    grant_handle_t handle;
+    int16_t status;             /* Out. */
 };
 
 #define GNTTABOP_set_version    8

@@ -40,6 +40,33 @@ enum XEN_UVMF {
     UVMF_ALL       = 4,
 };
 
+/* A change of one page table entry, by its machine address. */
+struct mmu_update {
+    uint64_t ptr;               /* Bits 0-1: the kind of update. */
+    uint64_t val;
+};
+typedef struct mmu_update mmu_update_t;
+
+#define MMU_NORMAL_PT_UPDATE            0
+
+/* Operations of a PV guest on page tables as a whole. */
+struct mmuext_op {
+    unsigned int cmd;
+    union {
+        xen_pfn_t mfn;
+        unsigned long linear_addr;
+    } arg1;
+    union {
+        unsigned int nr_ents;
+        const void *vcpumask;
+        xen_pfn_t src_mfn;
+    } arg2;
+};
+typedef struct mmuext_op mmuext_op_t;
+
+#define MMUEXT_PIN_L1_TABLE             0
+#define MMUEXT_UNPIN_TABLE              4
+
 /* One entry of a PV guest's table of exception handlers. */
 struct xen_trap_info {
     uint8_t vector;

@@ -32,6 +32,29 @@ static inline long hypercall_update_va_mapping(
 #endif
 }
 
+static inline long hypercall_mmu_update(const mmu_update_t updates[],
+                                        unsigned int count,
+                                        unsigned int *done,
+                                        unsigned int foreigndom)
+{
+    return HYPERCALL4(long, __HYPERVISOR_mmu_update, updates, count, done,
+                      foreigndom);
+}
+
+static inline long hypercall_mmuext_op(const mmuext_op_t ops[],
+                                       unsigned int count, unsigned int *done,
+                                       unsigned int foreigndom)
+{
+    return HYPERCALL4(long, __HYPERVISOR_mmuext_op, ops, count, done,
+                      foreigndom);
+}
+
+static inline long hypercall_vcpu_op(unsigned int cmd, unsigned int vcpu,
+                                     void *extra)
+{
+    return HYPERCALL3(long, __HYPERVISOR_vcpu_op, cmd, vcpu, extra);
+}
+
 static inline long hypercall_memory_op(unsigned int cmd, void *arg)
 {
     return HYPERCALL2(long, __HYPERVISOR_memory_op, cmd, arg);
