@@ -81,6 +81,7 @@ compile() {
         --manifest-path "$CRATE/Cargo.toml" \
         --target "$TRIPLE" --target-dir "$TARGET_DIR" \
         -Z build-std=core,alloc,compiler_builtins \
+        --config 'profile.release.lto="fat"' \
         --config "target.$TRIPLE.rustflags=$(rust_flags | as_toml_array)" \
         ${CARGO_FLAGS:-}
 }

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 use core::{
     ffi::{c_int, c_long, c_void},
+    mem::MaybeUninit,
     ptr::NonNull,
 };
 
@@ -19,7 +20,7 @@ use hypercall_abi::{Errno, grant::GNTTABOP_CMD_MASK};
 
 use crate::{
     domain::XenDomain,
-    ffi::{self, Call},
+    ffi::{self, Progress},
     runtime,
     xen::{XEN, Xen},
 };
@@ -310,7 +311,7 @@ unsafe extern "C" fn gdma_rs_acquire_resource(
 }
 
 #[inline(always)]
-fn finish(cmd: u32, outcome: Outcome, call: &mut Call) -> c_long {
+fn finish(cmd: u32, outcome: Outcome, progress: &mut MaybeUninit<Progress>) -> c_long {
     match outcome {
         Outcome::Complete => 0,
         Outcome::Failed(error) => c_long::from(error.wire()),
@@ -319,9 +320,11 @@ fn finish(cmd: u32, outcome: Outcome, call: &mut Call) -> c_long {
             bytes,
             resume,
         } => {
-            call.elements.write(elements);
-            call.bytes.write(bytes);
-            call.cmd.write(cmd & GNTTABOP_CMD_MASK | resume);
+            progress.write(Progress {
+                elements,
+                cmd: cmd & GNTTABOP_CMD_MASK | resume,
+                bytes,
+            });
             1
         }
     }
@@ -334,7 +337,8 @@ extern "C" fn gdma_rs_grant_table_op(
     at: *const c_void,
     count: u32,
     compat: bool,
-    call: &mut Call,
+    xen: &Xen,
+    progress: &mut MaybeUninit<Progress>,
 ) -> c_long {
     let layout = if compat {
         GuestLayout::Compat
@@ -342,16 +346,20 @@ extern "C" fn gdma_rs_grant_table_op(
         GuestLayout::Native
     };
     let at = GuestPtr(at.addr() as u64);
-    let xen = Xen::during(call);
-    let outcome = hypercall::grant_table::dispatch(&xen, layout, cmd, at, count);
-    finish(cmd, outcome, call)
+    let outcome = hypercall::grant_table::dispatch(xen, layout, cmd, at, count);
+    finish(cmd, outcome, progress)
 }
 
 /// Hypercall 47.
 #[unsafe(no_mangle)]
-extern "C" fn gdma_rs_dma_op(cmd: u32, at: *const c_void, count: u32, call: &mut Call) -> c_long {
+extern "C" fn gdma_rs_dma_op(
+    cmd: u32,
+    at: *const c_void,
+    count: u32,
+    xen: &Xen,
+    progress: &mut MaybeUninit<Progress>,
+) -> c_long {
     let at = GuestPtr(at.addr() as u64);
-    let xen = Xen::during(call);
-    let outcome = hypercall::grant_dma::dispatch(&xen, cmd, at, count);
-    finish(cmd, outcome, call)
+    let outcome = hypercall::grant_dma::dispatch(xen, cmd, at, count);
+    finish(cmd, outcome, progress)
 }

@@ -3,10 +3,7 @@
 //! `xen/common/grant-dma/`, in the file named above it; the prototypes are in
 //! `gdma.h` there and must be changed together with these.
 
-use core::{
-    ffi::{c_int, c_uint, c_void},
-    mem::MaybeUninit,
-};
+use core::ffi::{c_int, c_uint, c_void};
 
 /// `struct domain`.
 #[repr(C)]
@@ -35,9 +32,14 @@ pub(crate) struct Page {
 pub(crate) struct Call {
     pub(crate) caller: DomainFacts,
     pub(crate) vcpu: u32,
-    pub(crate) elements: MaybeUninit<u32>,
-    pub(crate) bytes: MaybeUninit<u64>,
-    pub(crate) cmd: MaybeUninit<u32>,
+}
+
+/// `struct gdma_progress`.
+#[repr(C)]
+pub(crate) struct Progress {
+    pub(crate) elements: u32,
+    pub(crate) cmd: u32,
+    pub(crate) bytes: u64,
 }
 
 /// `GDMA_SPINLOCK_SIZE`.
@@ -85,7 +87,7 @@ unsafe extern "C" {
     pub(crate) fn gdma_free(ptr: *mut u8);
 
     // locks.c
-    pub(crate) fn gdma_spin_init(lock: *mut c_void);
+    pub(crate) static gdma_spin_unlocked: [u8; SPINLOCK_SIZE];
     pub(crate) fn gdma_spin_lock(lock: *mut c_void);
     pub(crate) fn gdma_spin_unlock(lock: *mut c_void);
     pub(crate) fn gdma_rw_init(lock: *mut c_void);
@@ -102,7 +104,6 @@ unsafe extern "C" {
     pub(crate) fn gdma_domain_is_dying(domain: *const Domain) -> bool;
     pub(crate) fn gdma_domain_is_direct_mapped(domain: *const Domain) -> bool;
     pub(crate) fn gdma_domain_releases_cpu_mappings(domain: *const Domain) -> bool;
-    pub(crate) safe fn gdma_current_vcpu() -> c_uint;
     pub(crate) fn gdma_domain_set_state(domain: *mut Domain, state: *mut c_void);
     pub(crate) fn gdma_xsm_map(
         holder: *mut Domain,
@@ -199,8 +200,8 @@ unsafe extern "C" {
 
     // guest.c
     pub(crate) safe fn gdma_guest_range_okay(at: *const c_void, bytes: u64) -> bool;
-    pub(crate) fn gdma_guest_read(to: *mut u8, from: *const c_void, len: c_uint) -> bool;
-    pub(crate) fn gdma_guest_write(to: *mut c_void, from: *const u8, len: c_uint) -> bool;
+    pub(crate) fn gdma_guest_read(to: *mut u8, from: *const c_void, len: c_uint) -> c_uint;
+    pub(crate) fn gdma_guest_write(to: *mut c_void, from: *const u8, len: c_uint) -> c_uint;
     pub(crate) safe fn gdma_preempt_check() -> bool;
 
     // iommu.c

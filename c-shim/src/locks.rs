@@ -18,9 +18,9 @@ struct Storage<const SIZE: usize>(UnsafeCell<[u8; SIZE]>);
 impl<const SIZE: usize> Storage<SIZE> {
     fn initialised(init: unsafe extern "C" fn(*mut c_void)) -> Self {
         let storage = Self(UnsafeCell::new([0; SIZE]));
-        // SAFETY: `init` is one of the two initialisers of locks.c, which write at
-        // most SIZE bytes (checked there). Both kinds of lock may be moved in
-        // memory while nobody holds them.
+        // SAFETY: `init` is the initialiser of locks.c, which writes at most SIZE
+        // bytes (checked there). The lock may be moved in memory while nobody holds
+        // it.
         unsafe { init(storage.as_ptr()) };
         storage
     }
@@ -52,7 +52,8 @@ impl<T: Send> SpinLock<T> for XenSpin<T> {
 
     fn new(_rank: Rank, value: T) -> Self {
         Self {
-            lock: Storage::initialised(ffi::gdma_spin_init),
+            // SAFETY: a constant of C's: an unlocked spinlock_t, which may be copied.
+            lock: Storage(UnsafeCell::new(unsafe { ffi::gdma_spin_unlocked })),
             value: UnsafeCell::new(value),
         }
     }

@@ -4,7 +4,7 @@
 use core::{
     ffi::{c_int, c_uint, c_void},
     mem::MaybeUninit,
-    slice,
+    ptr, slice,
 };
 
 use hv::{
@@ -25,10 +25,11 @@ use crate::{
     page::{XenFrame, XenLoosePage, XenSharedPage},
 };
 
-/// The hypervisor this code is linked into.
+/// The hypervisor this code is linked into, and who makes the hypercall that is
+/// being worked on.
+#[repr(transparent)]
 pub(crate) struct Xen {
-    /// Who makes the hypercall that is being worked on, and on which vcpu.
-    call: Option<(ffi::DomainFacts, u32)>,
+    call: ffi::Call,
 }
 
 // SAFETY: facts about a domain are not bound to a CPU. Who uses the pointers among
@@ -38,17 +39,17 @@ unsafe impl Send for Xen {}
 unsafe impl Sync for Xen {}
 
 /// The hypervisor, outside of our hypercalls.
-pub(crate) static XEN: Xen = Xen { call: None };
-
-impl Xen {
-    /// The hypervisor, for the time of a hypercall.
-    #[inline(always)]
-    pub(crate) fn during(call: &ffi::Call) -> Self {
-        Self {
-            call: Some((call.caller, call.vcpu)),
-        }
-    }
-}
+pub(crate) static XEN: Xen = Xen {
+    call: ffi::Call {
+        caller: ffi::DomainFacts {
+            domain: ptr::null_mut(),
+            state: ptr::null_mut(),
+            id: 0,
+            translated: false,
+        },
+        vcpu: 0,
+    },
+};
 
 fn allowed(result: c_int) -> Result<(), Refused> {
     if result == 0 { Ok(()) } else { Err(Refused) }
@@ -77,18 +78,16 @@ impl Host for Xen {
 
     #[inline(always)]
     fn current(&self) -> XenDomain {
-        match self.call {
-            Some((caller, _)) => XenDomain::caller(caller),
-            None => XenDomain::current(),
+        if self.call.caller.domain.is_null() {
+            XenDomain::current()
+        } else {
+            XenDomain::caller(self.call.caller)
         }
     }
 
     #[inline(always)]
     fn current_vcpu(&self) -> u32 {
-        match self.call {
-            Some((_, vcpu)) => vcpu,
-            None => ffi::gdma_current_vcpu(),
-        }
+        self.call.vcpu
     }
 
     fn domain(&self, id: DomId) -> Option<XenDomain> {
@@ -322,8 +321,8 @@ impl Host for Xen {
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
         let len = c_uint::try_from(into.len()).map_err(|_| GuestFault)?;
         // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
-        let copied = unsafe { ffi::gdma_guest_read(into.as_mut_ptr(), to_guest(at), len) };
-        if copied { Ok(()) } else { Err(GuestFault) }
+        let left = unsafe { ffi::gdma_guest_read(into.as_mut_ptr(), to_guest(at), len) };
+        if left == 0 { Ok(()) } else { Err(GuestFault) }
     }
 
     #[inline(always)]
@@ -341,7 +340,7 @@ impl Host for Xen {
         let len = size_of_val(room) as c_uint;
         let start = room.as_mut_ptr();
         // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
-        if !unsafe { ffi::gdma_guest_read(start.cast(), to_guest(at), len) } {
+        if unsafe { ffi::gdma_guest_read(start.cast(), to_guest(at), len) } != 0 {
             return Err(GuestFault);
         }
         // SAFETY: all `count` elements have been written, and any bytes are a `T`.
@@ -353,8 +352,8 @@ impl Host for Xen {
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {
         let len = c_uint::try_from(from.len()).map_err(|_| GuestFault)?;
         // SAFETY: `len` bytes to read; the copy itself checks the guest's address.
-        let copied = unsafe { ffi::gdma_guest_write(to_guest(at), from.as_ptr(), len) };
-        if copied { Ok(()) } else { Err(GuestFault) }
+        let left = unsafe { ffi::gdma_guest_write(to_guest(at), from.as_ptr(), len) };
+        if left == 0 { Ok(()) } else { Err(GuestFault) }
     }
 
     fn iommu_mode(&self, domain: &XenDomain) -> IommuMode {

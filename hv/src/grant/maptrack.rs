@@ -7,7 +7,7 @@
 //! there is nothing left to grow with. The lower bits of a handle say which
 //! shard it is of, so an unmap goes straight to it.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{active::PinKind, table::TableError};
@@ -86,9 +86,14 @@ const _: () = assert!(size_of::<Slot<core::num::NonZeroUsize>>() == 16);
 
 /// The records that the vcpus of one shard made.
 struct Shard<H: Host> {
-    chunks: Vec<Vec<Slot<H::Frame>>>,
+    chunks: Vec<Chunk<H>>,
     free: u32,
+    /// Records that [`Maptrack::pop`] has not seen.
+    unreleased: u32,
 }
+
+/// One frame's worth of records.
+type Chunk<H> = Box<[Slot<<H as Host>::Frame>; RECORDS_PER_FRAME as usize]>;
 
 impl<H: Host> Shard<H> {
     fn len(&self) -> usize {
@@ -130,8 +135,11 @@ impl<H: Host> Shard<H> {
             chunk.push(Slot::Free(first + index));
         }
         chunk.push(Slot::Free(self.free));
+        // It has exactly this length.
+        let chunk = chunk.into_boxed_slice().try_into().map_err(|_| NoHandle)?;
         self.chunks.push(chunk);
         self.free = first;
+        self.unreleased += RECORDS_PER_FRAME;
         Ok(())
     }
 }
@@ -204,6 +212,7 @@ impl<H: Host> Maptrack<H> {
             let shard = Shard {
                 chunks: Vec::new(),
                 free: END,
+                unreleased: 0,
             };
             records.push(Records {
                 shard: H::Spin::new(Rank::Maptrack, shard),
@@ -345,13 +354,17 @@ impl<H: Host> Maptrack<H> {
         for records in &self.records {
             let mut shard = records.shard.lock();
             shard.free = END;
-            while let Some(chunk) = shard.chunks.last_mut() {
-                match chunk.pop() {
-                    Some(Slot::Mapped(mapping)) => return Some(Some(mapping)),
-                    Some(Slot::Free(_) | Slot::Busy) => return Some(None),
-                    None => drop(shard.chunks.pop()),
-                }
-            }
+            let Some(last) = shard.unreleased.checked_sub(1) else {
+                continue;
+            };
+            shard.unreleased = last;
+            let released = shard
+                .slot(last)
+                .map(|slot| core::mem::replace(slot, Slot::Free(END)));
+            return Some(match released {
+                Some(Slot::Mapped(mapping)) => Some(mapping),
+                Some(Slot::Free(_) | Slot::Busy) | None => None,
+            });
         }
         None
     }
@@ -365,7 +378,7 @@ impl<H: Host> Maptrack<H> {
     pub fn mapped(&self) -> usize {
         let in_shard = |records: &Records<H>| {
             let shard = records.shard.lock();
-            let slots = shard.chunks.iter().flatten();
+            let slots = shard.chunks.iter().flat_map(|chunk| chunk.iter());
             slots.filter(|slot| matches!(slot, Slot::Mapped(_))).count()
         };
         self.records.iter().map(in_shard).sum()

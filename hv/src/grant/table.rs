@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A granter's table: the frames it shares with Xen, and the active entries.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use hypercall_abi::{
     Errno,
@@ -90,7 +91,7 @@ impl From<OutOfMemory> for TableError {
 }
 
 /// The active entries that belong to one shared frame.
-type ActiveFrame<H> = Vec<<H as Host>::Spin<ActiveEntry>>;
+type ActiveFrame<H> = Box<[<H as Host>::Spin<ActiveEntry>; V1_PER_FRAME as usize]>;
 
 /// The part of a table that its read-write lock protects.
 pub struct Frames<H: Host> {
@@ -115,6 +116,9 @@ pub enum FrameKind {
 pub struct GrantTable<H: Host> {
     limits: TableLimits,
     frames: H::ReadWrite<Frames<H>>,
+    /// The version of the frames, for those who only want to know it: it may be
+    /// another one by the time they do.
+    version: AtomicU8,
     /// The domain's records as a holder of CPU mappings.
     pub(super) maptrack: Maptrack<H>,
     /// The frames of others that its devices reach at their machine addresses.
@@ -196,7 +200,7 @@ impl<H: Host> Frames<H> {
 
     fn add_frames(&mut self, host: &H, wanted: usize) -> Result<(), TableError> {
         while self.shared.len() < wanted {
-            let mut active = ActiveFrame::<H>::new();
+            let mut active = Vec::new();
             active
                 .try_reserve_exact(V1_PER_FRAME as usize)
                 .map_err(|_| TableError::OutOfMemory)?;
@@ -208,6 +212,11 @@ impl<H: Host> Frames<H> {
                 .map_err(|_| TableError::OutOfMemory)?;
             self.shared
                 .try_reserve(1)
+                .map_err(|_| TableError::OutOfMemory)?;
+            // It has exactly this length.
+            let active = active
+                .into_boxed_slice()
+                .try_into()
                 .map_err(|_| TableError::OutOfMemory)?;
             self.shared.push(host.new_shared_page()?);
             self.active.push(active);
@@ -273,7 +282,7 @@ impl<H: Host> Frames<H> {
 
     /// The active halves of all entries, for who has the table for itself.
     pub(super) fn active_entries(&mut self) -> impl Iterator<Item = &mut H::Spin<ActiveEntry>> {
-        self.active.iter_mut().flatten()
+        self.active.iter_mut().flat_map(|frame| frame.iter_mut())
     }
 
     /// Locks the entry of `gref`, or says how many entries there are.
@@ -385,6 +394,7 @@ impl<H: Host> GrantTable<H> {
         Ok(Self {
             limits,
             frames: H::ReadWrite::new(Rank::Table, frames),
+            version: AtomicU8::new(Version::V1.number() as u8),
             maptrack,
             identity: Identity::new(),
         })
@@ -409,8 +419,12 @@ impl<H: Host> GrantTable<H> {
     }
 
     /// The entry format in use.
+    #[inline]
     pub fn version(&self) -> Version {
-        self.frames.read().version
+        match self.version.load(Ordering::Relaxed) {
+            1 => Version::V1,
+            _ => Version::V2,
+        }
     }
 
     /// Maptrack frames in use, of 256 records each.
@@ -437,6 +451,12 @@ impl<H: Host> GrantTable<H> {
 
     pub(super) fn write(&self) -> FramesWriteGuard<'_, H> {
         self.frames.write()
+    }
+
+    /// Tells those who do not take the lock which version there is now.
+    pub(super) fn publish_version(&self, version: Version) {
+        self.version
+            .store(version.number() as u8, Ordering::Relaxed);
     }
 
     /// Makes the table at least `wanted` frames large and tells `each` where the

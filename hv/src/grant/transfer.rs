@@ -6,17 +6,18 @@
 
 use hypercall_abi::grant::Gntst;
 
-use super::table::Version;
+use super::{peer::Peer, table::Version};
 use crate::{
     addr::{DomId, Gfn, GrantRef, Mfn},
     host::{Domain, Host, StealError, TraceEvent},
 };
 
 /// Gives the caller's page at `gfn` to the domain `to`, which accepts it by
-/// `gref`.
+/// `gref`. `peer` finds receivers.
 pub fn transfer<H: Host>(
     host: &H,
     caller: &H::Domain,
+    peer: &mut Peer<H>,
     gfn: Gfn,
     to: DomId,
     gref: GrantRef,
@@ -25,31 +26,36 @@ pub fn transfer<H: Host>(
         StealError::BadPage => Gntst::BadPage,
         StealError::InUse => Gntst::GeneralError,
     })?;
-    let receiver = host.domain(to).ok_or_else(|| {
-        log::debug!("can't find {to}");
-        Gntst::BadDomain
-    })?;
-    host.may_transfer(caller, &receiver)
+    let receiver = peer
+        .find(host, caller, to)
+        .ok_or_else(|| failed(to, gref, Gntst::BadDomain))?;
+    host.may_transfer(caller, receiver)
         .map_err(|_| Gntst::PermissionDenied)?;
     let state = receiver.state().ok_or(Gntst::GeneralError)?;
     let wide = receiver.is_translated() || state.grants.version() == Version::V2;
     let page = host
-        .page_for(page, &receiver, wide)
+        .page_for(page, receiver, wide)
         .ok_or(Gntst::AddressTooBig)?;
     let mut committed = None;
     let commit = || {
-        committed = commit(host, caller.id(), &receiver, gref);
+        committed = commit(host, caller.id(), receiver, gref);
         committed.is_some()
     };
-    let mfn = host.assign_page(page, &receiver, commit).map_err(|_| {
-        log::debug!("{} cannot take a page by {:#x}", receiver.id(), gref.0);
-        Gntst::GeneralError
-    })?;
+    let mfn = host
+        .assign_page(page, receiver, commit)
+        .map_err(|_| failed(to, gref, Gntst::GeneralError))?;
     host.trace(TraceEvent::Transfer, receiver.id());
     match committed {
-        Some(version) if complete(host, &receiver, gref, version, mfn) => Ok(()),
+        Some(version) if complete(host, receiver, gref, version, mfn) => Ok(()),
         _ => Err(Gntst::GeneralError),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn failed(to: DomId, gref: GrantRef, status: Gntst) -> Gntst {
+    log::debug!("no page given to {to} by {:#x}: {status:?}", gref.0);
+    status
 }
 
 /// Marks the receiver's entry as taken. Returns the format it has.

@@ -108,6 +108,7 @@ impl<H: Host> GrantTable<H> {
                 | TableError::NoStatus => VersionError::OutOfMemory,
             })?,
         }
+        self.publish_version(wanted);
         // Nothing of the old format must be taken for something of the new one.
         frames.clear();
         for (index, kept) in kept.iter().enumerate() {

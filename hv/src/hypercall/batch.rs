@@ -46,7 +46,8 @@ pub trait Command<H: Host> {
 #[inline(always)]
 pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, at: GuestPtr, count: u32) -> Outcome {
     let size = size_of::<C::Element>() as u64;
-    if !host.guest_range_ok(at, u64::from(count) * size) {
+    // What is copied in at once is checked by the copying.
+    if count > ELEMENTS_PER_COPY as u32 && !host.guest_range_ok(at, u64::from(count) * size) {
         return Outcome::Failed(Errno::Fault);
     }
     let worked = work_through(host, command, at, count);
@@ -87,7 +88,11 @@ fn work_through<H: Host, C: Command<H>>(
             Ok(Ok((worked, false))) => done += worked,
             Ok(Ok((worked, true))) => return Ok(done + worked),
             Ok(Err(error)) => return Err(error),
-            Err(GuestFault) if wanted == 1 => return Err(Errno::Fault),
+            Err(GuestFault)
+                if wanted == 1 || !host.guest_range_ok(here, u64::from(left) * size) =>
+            {
+                return Err(Errno::Fault);
+            }
             // If they do not all lie in accessible memory, those that do are worked
             // on, one at a time, as if there were no copying ahead.
             Err(GuestFault) => most = 1,

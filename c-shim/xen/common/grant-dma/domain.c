@@ -47,11 +47,6 @@ bool gdma_domain_is_direct_mapped(const struct domain *d)
     return is_domain_direct_mapped(d);
 }
 
-unsigned int gdma_current_vcpu(void)
-{
-    return current->vcpu_id;
-}
-
 /* False: the destruction of its page tables does it. */
 bool gdma_domain_releases_cpu_mappings(const struct domain *d)
 {

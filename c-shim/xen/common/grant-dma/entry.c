@@ -197,6 +197,7 @@ static long grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
                            unsigned int count, bool compat)
 {
     const struct vcpu *curr = current;
+    struct gdma_progress progress;
     struct gdma_call call;
     long rc;
 
@@ -207,13 +208,13 @@ static long grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
 
     call.caller = gdma_describe(curr->domain);
     call.vcpu = curr->vcpu_id;
-    rc = gdma_rs_grant_table_op(cmd, uop.p, count, compat, &call);
+    rc = gdma_rs_grant_table_op(cmd, uop.p, count, compat, &call, &progress);
     if ( rc > 0 )
     {
-        uop.p = (void *)((unsigned long)uop.p + call.bytes);
+        uop.p = (void *)((unsigned long)uop.p + progress.bytes);
         rc = hypercall_create_continuation(__HYPERVISOR_grant_table_op, "ihi",
-                                           call.cmd, uop,
-                                           count - call.elements);
+                                           progress.cmd, uop,
+                                           count - progress.elements);
     }
 
     return rc;
@@ -237,18 +238,19 @@ long do_grant_dma_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) arg,
                      unsigned int count)
 {
     const struct vcpu *curr = current;
+    struct gdma_progress progress;
     struct gdma_call call;
     long rc;
 
     call.caller = gdma_describe(curr->domain);
     call.vcpu = curr->vcpu_id;
-    rc = gdma_rs_dma_op(cmd, arg.p, count, &call);
+    rc = gdma_rs_dma_op(cmd, arg.p, count, &call, &progress);
 
     if ( rc > 0 )
     {
-        arg.p = (void *)((unsigned long)arg.p + call.bytes);
+        arg.p = (void *)((unsigned long)arg.p + progress.bytes);
         rc = hypercall_create_continuation(__HYPERVISOR_grant_dma_op, "ihi",
-                                           call.cmd, arg, count - call.elements);
+                                           progress.cmd, arg, count - progress.elements);
     }
 
     return rc;

@@ -25,6 +25,11 @@ struct page_info;
 #define GDMA_SPINLOCK_SIZE 8
 #define GDMA_RWLOCK_SIZE   32
 
+union gdma_spinlock {
+    spinlock_t lock;
+    uint8_t room[GDMA_SPINLOCK_SIZE];
+};
+
 /*
  * A domain, with what is asked about it again and again and never changes (the
  * state: not while anybody has a reference to the domain).
@@ -53,13 +58,17 @@ static inline struct gdma_domain gdma_describe(struct domain *d)
 #define GDMA_MAX_VERSION 2
 #endif
 
-/* A hypercall: who makes it, and how far it came if it is to be continued. */
+/* Who makes a hypercall. */
 struct gdma_call {
     struct gdma_domain caller;
     uint32_t vcpu;
-    uint32_t elements;          /* out: done */
-    uint64_t bytes;             /* out: that these take up in the guest's array */
-    uint32_t cmd;               /* out: to continue with */
+};
+
+/* How far a hypercall came that is to be continued. */
+struct gdma_progress {
+    uint32_t elements;          /* done */
+    uint32_t cmd;               /* to continue with */
+    uint64_t bytes;             /* that the elements take up in the array */
 };
 
 /* How the IOMMU treats a domain: values of gdma_iommu_mode(). */
@@ -118,12 +127,14 @@ int gdma_rs_acquire_resource(struct domain *d, bool status, uint32_t frame,
                              uint32_t nr_frames, uint64_t *mfn_list);
 /*
  * Both return 0, a negative error number, or 1: continue the call behind what
- * *call says is done.
+ * *progress says is done; it is written in that case only.
  */
 long gdma_rs_grant_table_op(uint32_t cmd, const void *uop, uint32_t count,
-                            bool compat, struct gdma_call *call);
+                            bool compat, const struct gdma_call *call,
+                            struct gdma_progress *progress);
 long gdma_rs_dma_op(uint32_t cmd, const void *arg, uint32_t count,
-                    struct gdma_call *call);
+                    const struct gdma_call *call,
+                    struct gdma_progress *progress);
 
 /* C, called from Rust. */
 
@@ -143,7 +154,8 @@ void *gdma_alloc(size_t size, size_t align);
 void gdma_free(void *ptr);
 
 /* locks.c */
-void gdma_spin_init(void *lock);
+/* A spinlock_t that nobody holds, to be copied. */
+extern const union gdma_spinlock gdma_spin_unlocked;
 void gdma_spin_lock(void *lock);
 void gdma_spin_unlock(void *lock);
 void gdma_rw_init(void *lock);
@@ -160,7 +172,6 @@ void gdma_domain_put(struct domain *d);
 bool gdma_domain_is_dying(const struct domain *d);
 bool gdma_domain_is_direct_mapped(const struct domain *d);
 bool gdma_domain_releases_cpu_mappings(const struct domain *d);
-unsigned int gdma_current_vcpu(void);
 void gdma_domain_set_state(struct domain *d, void *state);
 int gdma_xsm_map(struct domain *holder, struct domain *granter,
                  uint32_t gntmap_flags);
@@ -221,8 +232,8 @@ bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn);
 
 /* guest.c */
 bool gdma_guest_range_okay(const void *p, uint64_t bytes);
-bool gdma_guest_read(void *to, const void *from, unsigned int len);
-bool gdma_guest_write(void *to, const void *from, unsigned int len);
+unsigned int gdma_guest_read(void *to, const void *from, unsigned int len);
+unsigned int gdma_guest_write(void *to, const void *from, unsigned int len);
 bool gdma_preempt_check(void);
 
 /* iommu.c */

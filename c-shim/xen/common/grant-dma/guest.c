@@ -14,15 +14,15 @@ bool gdma_guest_range_okay(const void *p, uint64_t bytes)
     return guest_handle_okay(guest_handle_from_ptr(p, void), bytes);
 }
 
-/* The checking copies: a range check of the whole array came before. */
-bool gdma_guest_read(void *to, const void *from, unsigned int len)
+/* Both check the guest's addresses, and return how many bytes are left over. */
+unsigned int gdma_guest_read(void *to, const void *from, unsigned int len)
 {
-    return !raw_copy_from_guest(to, from, len);
+    return raw_copy_from_guest(to, from, len);
 }
 
-bool gdma_guest_write(void *to, const void *from, unsigned int len)
+unsigned int gdma_guest_write(void *to, const void *from, unsigned int len)
 {
-    return !raw_copy_to_guest(to, from, len);
+    return raw_copy_to_guest(to, from, len);
 }
 
 bool gdma_preempt_check(void)

@@ -11,15 +11,12 @@
 /* What makes readers of the tables' read-write locks cheap: see xen/rwlock.h. */
 static DEFINE_PERCPU_RWLOCK_GLOBAL(gdma_rwlock);
 
-void gdma_spin_init(void *lock)
-{
-    BUILD_BUG_ON(sizeof(spinlock_t) > GDMA_SPINLOCK_SIZE);
-
-    spin_lock_init((spinlock_t *)lock);
-}
+const union gdma_spinlock gdma_spin_unlocked = { .lock = SPIN_LOCK_UNLOCKED };
 
 void gdma_spin_lock(void *lock)
 {
+    BUILD_BUG_ON(sizeof(gdma_spin_unlocked) != GDMA_SPINLOCK_SIZE);
+
     spin_lock((spinlock_t *)lock);
 }
 

@@ -194,21 +194,23 @@ where
     }
 }
 
-pub(super) struct TransferCommand<'a, D, E> {
-    caller: &'a D,
+pub(super) struct TransferCommand<'a, H: Host, E> {
+    caller: &'a H::Domain,
+    receiver: Peer<H>,
     element: PhantomData<E>,
 }
 
-impl<'a, D, E> TransferCommand<'a, D, E> {
-    pub(super) fn new(caller: &'a D) -> Self {
+impl<'a, H: Host, E> TransferCommand<'a, H, E> {
+    pub(super) fn new(caller: &'a H::Domain) -> Self {
         Self {
             caller,
+            receiver: Peer::new(),
             element: PhantomData,
         }
     }
 }
 
-impl<H, E> Command<H> for TransferCommand<'_, H::Domain, E>
+impl<H, E> Command<H> for TransferCommand<'_, H, E>
 where
     H: Host,
     E: TransferElement,
@@ -217,7 +219,8 @@ where
 
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let (gfn, to, gref) = element.decoded();
-        element.set_status(status(transfer(host, self.caller, gfn, to, gref)));
+        let given = transfer(host, self.caller, &mut self.receiver, gfn, to, gref);
+        element.set_status(status(given));
         8
     }
 }

@@ -96,7 +96,7 @@ fn copy<H: Host, E: CopyElement>(host: &H, at: GuestPtr, count: u32) -> Outcome 
 #[inline(never)]
 fn transfer<H: Host, E: TransferElement>(host: &H, at: GuestPtr, count: u32) -> Outcome {
     let caller = host.current();
-    let mut command = TransferCommand::<H::Domain, E>::new(&caller);
+    let mut command = TransferCommand::<H, E>::new(&caller);
     batch::run(host, &mut command, at, count)
 }
 
