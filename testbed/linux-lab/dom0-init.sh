@@ -27,7 +27,7 @@ done
 echo 2 >/proc/sys/kernel/panic
 ip link set lo up
 
-phase 60 "Xen's tools start"
+phase 100 "Xen's tools start"
 start_tools() {
     xenstored --pid-file /run/xen/xenstored.pid &&
         timeout 30 xenstore-write /local/domain/0/name Domain-0 &&

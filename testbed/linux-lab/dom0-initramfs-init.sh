@@ -10,7 +10,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 
-echo "LAB PHASE 60 dom0 finds its disk"
+echo "LAB PHASE 100 dom0 finds its disk"
 while read -r module; do
     insmod "/modules/$module" || echo "LAB cannot insert $module"
 done </modules/order

@@ -142,7 +142,7 @@ on_poweroff = "destroy"
 on_reboot = "destroy"
 on_crash = "destroy"
 CONFIG
-    timeout 90 xl create "/run/lab/$1.cfg"
+    timeout 150 xl create "/run/lab/$1.cfg"
 }
 
 is_gone() {
@@ -253,13 +253,13 @@ exchange() {
     sum_file=$(fill "$loop")
     sum_nvme=$(fill "$DISK_NVME")
 
-    phase 100 "a $kind domain starts"
+    phase 160 "a $kind domain starts"
     check_that "$kind/create" create "$name" "$kind" data \
         "lab_sums=$sum_file,$sum_nvme,$net_sum" || return
     id=$(xl domid "$name")
 
-    phase 120 "the $kind domain and dom0 exchange data"
-    check_that "$kind/exchanged" wait_for "$name" exchanged 110 || return
+    phase 210 "the $kind domain and dom0 exchange data"
+    check_that "$kind/exchanged" wait_for "$name" exchanged 200 || return
     check_that "$kind/grants-in-use-are-seen" grants_are_seen "$id"
     check_same "$kind/disk-file-to-dom0" "$(told "$name" disk-file-written)" "$(disk_sum "$loop")"
     check_same "$kind/disk-nvme-to-dom0" "$(told "$name" disk-nvme-written)" "$(disk_sum "$DISK_NVME")"
@@ -308,9 +308,9 @@ grant_version() {
 cycle() {
     version="grant_table.version=$(grant_version "$1" "$2")"
     if [ $(($2 % 2)) -eq 1 ]; then
-        create "$3" "$1" short "$version" && wait_for "$3" used 90 && within 50 is_gone "$3"
+        create "$3" "$1" short "$version" && wait_for "$3" used 150 && within 50 is_gone "$3"
     else
-        create "$3" "$1" busy "$version" && wait_for "$3" used 90 && timeout 60 xl destroy "$3"
+        create "$3" "$1" busy "$version" && wait_for "$3" used 150 && timeout 60 xl destroy "$3"
     fi
 }
 
@@ -318,7 +318,7 @@ cycles() {
     kind=$1
     number=1
     while [ $number -le "$cycles" ]; do
-        phase 150 "$kind domain $number of $cycles"
+        phase 300 "$kind domain $number of $cycles"
         name=$kind-cycle-$number
         show_log "$name"
         check_that "$kind/cycle-$number/runs" cycle "$kind" $number "$name"
@@ -336,7 +336,7 @@ cycles=$(argument lab_cycles)
 size=$(argument lab_size)
 domains=$(argument lab_domains | tr ':' ' ')
 
-phase 60 "dom0 prepares disks and network"
+phase 100 "dom0 prepares disks and network"
 check_same dom0/kind "$(argument lab_dom0)" "$(tr '[:upper:]' '[:lower:]' </sys/hypervisor/guest_type)"
 check_that dom0/iommu sh -c 'xl dmesg | grep "I/O virtualisation enabled"'
 check_that dom0/disk-is-nvme grep '^/dev/nvme[^ ]* / ext4' /proc/mounts
@@ -356,7 +356,7 @@ for kind in $domains; do
     cycles "$kind"
 done
 
-phase 60 "dom0 looks back"
+phase 100 "dom0 looks back"
 fact free-mib-after "$(free_mib)"
 check_that dom0/memory-returns within 20 memory_returns "$free_before"
 fact maptrack-frames "$(maptrack_frames)"
