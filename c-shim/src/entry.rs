@@ -157,7 +157,7 @@ unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
     state.grants.for_each_active(&domain, |gref, _, entry| {
         active += 1;
         if active <= NAMED_GRANTS {
-            log::debug!(
+            log::info!(
                 "{} has active grant {:x} (MFN: {:#x}) of {}",
                 domain.id(),
                 gref.0,
@@ -167,7 +167,7 @@ unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
         }
     });
     if active > NAMED_GRANTS {
-        log::debug!(
+        log::info!(
             "{} has too many ({active}) active grants to report",
             domain.id()
         );

@@ -5,7 +5,7 @@
 //! first the mappings of a batch go, then the CPUs' TLBs are flushed once, and
 //! only then the references are given back.
 
-use hypercall_abi::grant::{Gntst, UnmapAndReplace, UnmapGrantRef};
+use hypercall_abi::grant::{Gntst, MapGrantRef, UnmapAndReplace, UnmapGrantRef};
 
 use super::{
     active::PinKind,
@@ -23,10 +23,10 @@ use crate::{
 /// What an operation wants undone.
 struct Wanted {
     handle: u32,
-    /// Address of the CPU mapping, or 0.
-    host_addr: u64,
-    /// Address of the device mapping, or 0.
-    bus_addr: u64,
+    /// Address of the CPU mapping.
+    host_addr: Option<u64>,
+    /// Address of the device mapping.
+    bus_addr: Option<u64>,
     /// Address whose mapping takes the place of the CPU mapping, or 0.
     new_addr: u64,
 }
@@ -78,13 +78,35 @@ pub fn unmap_grant_ref<H: Host>(
 ) -> Option<Ended<H>> {
     let wanted = Wanted {
         handle: op.handle,
-        host_addr: op.host_addr,
-        bus_addr: op.dev_bus_addr,
+        host_addr: named(op.host_addr),
+        bus_addr: named(op.dev_bus_addr),
         new_addr: 0,
     };
     let (status, ended) = unmap(host, holder, peer, &wanted);
     op.status = status.wire();
     ended
+}
+
+/// First step of undoing what an element of `GNTTABOP_map_grant_ref` did.
+pub fn undo_map_grant_ref<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    peer: &mut Peer<H>,
+    op: &MapGrantRef,
+) -> Option<Ended<H>> {
+    let wanted = Wanted {
+        handle: op.handle,
+        host_addr: Some(op.host_addr),
+        bus_addr: Some(op.dev_bus_addr),
+        new_addr: 0,
+    };
+    unmap(host, holder, peer, &wanted).1
+}
+
+/// An address of which 0 says that there is none.
+#[inline(always)]
+fn named(address: u64) -> Option<u64> {
+    (address != 0).then_some(address)
 }
 
 /// First step of one element of `GNTTABOP_unmap_and_replace`. `peer` finds granters.
@@ -97,8 +119,8 @@ pub fn unmap_and_replace<H: Host>(
 ) -> Option<Ended<H>> {
     let wanted = Wanted {
         handle: op.handle,
-        host_addr: op.host_addr,
-        bus_addr: 0,
+        host_addr: named(op.host_addr),
+        bus_addr: None,
         new_addr: op.new_addr,
     };
     let (status, ended) = unmap(host, holder, peer, &wanted);
@@ -162,16 +184,16 @@ fn undo<H: Host>(
     host.may_unmap_grant(holder, granter)
         .map_err(|_| Gntst::PermissionDenied)?;
     host.trace(TraceEvent::Unmap, mapping.granter);
-    let for_host = wanted.host_addr != 0 && mapping.uses != Uses::Device;
-    let for_device = wanted.bus_addr != 0 && mapping.uses != Uses::Host;
-    if for_device && Mfn::to_address(mapping.frame.mfn()) != Some(wanted.bus_addr) {
+    let for_host = wanted.host_addr.filter(|_| mapping.uses != Uses::Device);
+    let for_device = wanted.bus_addr.filter(|_| mapping.uses != Uses::Host);
+    if for_device.is_some() && Mfn::to_address(mapping.frame.mfn()) != for_device {
         return Err(bad_bus_address(holder.id()));
     }
-    if for_host {
+    if let Some(host_addr) = for_host {
         let flags = u32::from(mapping.gntmap_flags);
-        host.unmap_for_cpu(wanted.host_addr, &mapping.frame, wanted.new_addr, flags)?;
+        host.unmap_for_cpu(host_addr, &mapping.frame, wanted.new_addr, flags)?;
     }
-    Ok(match (for_host, for_device) {
+    Ok(match (for_host.is_some(), for_device.is_some()) {
         (true, true) => Some(Uses::Both),
         (true, false) => Some(Uses::Host),
         (false, true) => Some(Uses::Device),

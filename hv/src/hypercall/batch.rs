@@ -47,7 +47,8 @@ pub trait Command<H: Host> {
 pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, at: GuestPtr, count: u32) -> Outcome {
     let size = size_of::<C::Element>() as u64;
     // What is copied in at once is checked by the copying.
-    if count > ELEMENTS_PER_COPY as u32 && !host.guest_range_ok(at, u64::from(count) * size) {
+    let copied_at_once = (1..=ELEMENTS_PER_COPY as u32).contains(&count);
+    if !copied_at_once && !host.guest_range_ok(at, u64::from(count) * size) {
         return Outcome::Failed(Errno::Fault);
     }
     let worked = work_through(host, command, at, count);

@@ -169,7 +169,7 @@ int gnttab_acquire_resource(struct domain *d, unsigned int id,
     return rc ?: nr_frames;
 }
 
-static void cf_check gdma_show_all(unsigned char key)
+static void cf_check gnttab_usage_print_all(unsigned char key)
 {
     struct domain *d;
 
@@ -187,7 +187,7 @@ static void cf_check gdma_show_all(unsigned char key)
 
 static int __init cf_check gdma_register_key(void)
 {
-    register_keyhandler('g', gdma_show_all, "print grant table usage", true);
+    register_keyhandler('g', gnttab_usage_print_all, "print grant table usage", true);
 
     return 0;
 }

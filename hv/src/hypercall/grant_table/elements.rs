@@ -65,13 +65,8 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
     fn undo(&mut self, host: &H, elements: &[MapGrantRef]) {
         let mut undoing = UnmapCommand::<H, UnmapGrantRef>::new(self.caller);
         for element in elements.iter().filter(|element| element.status == 0) {
-            let mut unmap = UnmapGrantRef {
-                host_addr: element.host_addr,
-                dev_bus_addr: element.dev_bus_addr,
-                handle: element.handle,
-                ..UnmapGrantRef::default()
-            };
-            undoing.work(host, &mut unmap);
+            undoing
+                .add(|granter| cpu_unmap::undo_map_grant_ref(host, self.caller, granter, element));
         }
         undoing.settle(host);
     }
@@ -128,6 +123,16 @@ impl<'a, H: Host, E> UnmapCommand<'a, H, E> {
             element: PhantomData,
         }
     }
+
+    /// Keeps what `unmap` ended for the next TLB flush.
+    #[inline(always)]
+    fn add(&mut self, unmap: impl FnOnce(&mut Peer<H>) -> Option<Ended<H>>) {
+        let ended = unmap(&mut self.granter);
+        // There is room for one of each element.
+        if let Some(Err(full)) = ended.map(|ended| self.ended.try_push(ended)) {
+            core::mem::forget(full);
+        }
+    }
 }
 
 impl<H: Host, E: UnmapElement> Command<H> for UnmapCommand<'_, H, E> {
@@ -135,11 +140,8 @@ impl<H: Host, E: UnmapElement> Command<H> for UnmapCommand<'_, H, E> {
 
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
-        let ended = element.unmap(host, self.caller, &mut self.granter);
-        // There is room for one of each element.
-        if let Some(Err(full)) = ended.map(|ended| self.ended.try_push(ended)) {
-            core::mem::forget(full);
-        }
+        let caller = self.caller;
+        self.add(|granter| element.unmap(host, caller, granter));
         1
     }
 
