@@ -128,37 +128,33 @@ impl<H: Host> Side<H> {
     ) -> Result<&Claimed<H::Frame>, Gntst> {
         if self.page.as_ref().is_none_or(|page| page.name() != name) {
             self.release(host, caller, role);
-            let page = self.take(host, caller, role, name)?;
-            self.page = Some(page);
+            self.take(host, caller, role, name)?;
         }
         self.page.as_ref().ok_or(Gntst::GeneralError)
     }
 
     #[inline(always)]
-    fn take(
-        &self,
-        host: &H,
-        caller: &H::Domain,
-        role: Role,
-        name: Name,
-    ) -> Result<Claimed<H::Frame>, Gntst> {
+    fn take(&mut self, host: &H, caller: &H::Domain, role: Role, name: Name) -> Result<(), Gntst> {
         let write = role == Role::Dest;
         let domain = self.domain(caller);
         match name {
-            Name::Grant(gref) => CopyPin::take(host, domain, gref, caller.id(), write)
-                .map(|pin| Claimed::Grant { gref, pin })
-                .map_err(|error| not_granted(domain.id(), gref, error)),
+            Name::Grant(gref) => match CopyPin::take(host, domain, gref, caller.id(), write) {
+                Ok(pin) => self.page = Some(Claimed::Grant { gref, pin }),
+                Err(error) => return Err(not_granted(domain.id(), gref, error)),
+            },
             Name::Frame(gfn) => {
                 let access = if write {
                     Access::READ_WRITE
                 } else {
                     Access::READ
                 };
-                host.pin_gfn(domain, gfn, access, write, IoMemory::Refused)
-                    .map(|frame| Claimed::Own { gfn, frame })
-                    .map_err(|error| not_there(domain.id(), gfn, error))
+                match host.pin_gfn(domain, gfn, access, write, IoMemory::Refused) {
+                    Ok(frame) => self.page = Some(Claimed::Own { gfn, frame }),
+                    Err(error) => return Err(not_there(domain.id(), gfn, error)),
+                }
             }
         }
+        Ok(())
     }
 
     #[inline(always)]
