@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::{
     ffi::{c_int, c_long, c_void},
     mem::MaybeUninit,
+    ops::ControlFlow,
     ptr::NonNull,
 };
 
@@ -165,6 +166,7 @@ unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
                 entry.holder
             );
         }
+        ControlFlow::Continue(())
     });
     if active > NAMED_GRANTS {
         log::info!(
@@ -184,7 +186,7 @@ unsafe extern "C" fn gdma_rs_show(domain: NonNull<ffi::Domain>) {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
     if let Some(state) = domain.state() {
-        state.grants.show(&domain, runtime::print);
+        state.grants.show(&domain, usize::MAX, runtime::print);
     }
 }
 

@@ -176,10 +176,9 @@ fn frames_that_cannot_be_copied() {
     checked.assert_nothing_held();
 }
 
-/// A foreign domain's frame cannot be named, also not after an element that made
-/// that domain an end of the copies by a valid reference.
+/// Whatever the elements around it name, each is checked on its own.
 #[test]
-fn foreign_frame_behind_a_valid_reference() {
+fn each_element_is_checked_on_its_own() {
     let mut checked = scene();
     checked.fill(FRONTEND, 50, 0x77);
     let mut foreign = by_frame(50, 0);

@@ -421,14 +421,15 @@ fn pv_host_and_device_map() {
         let mut checked = pv_scene();
         let live = mapped(&mut checked, with_flags(8, ADDRESS, flags));
         assert_eq!(live.status, OKAY);
-        assert_eq!(checked.references_of(FRONTEND, 8), (2, 1));
+        // One for the CPUs, a typed one for the device map, and the IOMMU's two.
+        assert_eq!(checked.references_of(FRONTEND, 8), (4, 2));
         let wrong = live.dev_bus_addr + 4096;
         assert_eq!(
             ended(&mut checked, live.handle, ADDRESS, wrong),
             BAD_DEV_ADDR
         );
         assert_eq!(ended(&mut checked, live.handle, 0, 0), OKAY);
-        assert_eq!(checked.references_of(FRONTEND, 8), (2, 1));
+        assert_eq!(checked.references_of(FRONTEND, 8), (4, 2));
         for host in order {
             let (host, device) = if host {
                 (ADDRESS, 0)
@@ -462,10 +463,11 @@ fn pv_granter_pages_have_types() {
     };
     let both = GNTMAP_HOST_MAP | GNTMAP_DEVICE_MAP;
     let live = mapped(&mut checked, op(both));
-    assert_eq!(checked.references_of(7, 8), (2, 2));
+    // A typed one for each use, and the IOMMU's two.
+    assert_eq!(checked.references_of(7, 8), (4, 3));
     let bus = live.dev_bus_addr;
     assert_eq!(ended(&mut checked, live.handle, 0, bus), OKAY);
-    assert_eq!(checked.references_of(7, 8), (1, 1));
+    assert_eq!(checked.references_of(7, 8), (3, 2));
     assert_eq!(ended(&mut checked, live.handle, ADDRESS, 0), OKAY);
     // A page table cannot be mapped for writing.
     let mfn = checked.machine.mfn_of(7, 8).expect("memory");
@@ -540,7 +542,8 @@ fn identity_unmap_that_fails_keeps_the_page() {
     let mut ops = [cpu_unmap(live.handle, ADDRESS)];
     vcpu.call_with(Number::GrantTable, 1, &mut ops);
     assert_eq!(ops[0].status, GENERAL_ERROR);
-    assert_eq!(checked.references_of(FRONTEND, 8), (1, 0));
+    // That of the mapping, and the IOMMU's two.
+    assert_eq!(checked.references_of(FRONTEND, 8), (3, 1));
     assert_eq!(checked.entry_flags(8) & IN_USE, 0);
     assert_eq!(checked.machine.kill(BACKEND).0, Death::Gone);
     assert_eq!(checked.machine.kill(FRONTEND).0, Death::Zombie);

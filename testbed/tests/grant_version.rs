@@ -451,7 +451,7 @@ fn table_in_words() {
     let domain = checked.machine.find(FRONTEND).expect("frontend");
     let mut lines = Vec::new();
     let grants = &domain.state().expect("state").grants;
-    grants.show(&domain, |line| lines.push(line.to_string()));
+    grants.show(&domain, usize::MAX, |line| lines.push(line.to_string()));
     let entries: Vec<_> = lines.iter().filter(|it| it.starts_with("[0x")).collect();
     assert_eq!(entries.len(), 1);
     assert!(entries[0].starts_with("[0x008]"), "{entries:?}");

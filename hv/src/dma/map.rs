@@ -79,7 +79,7 @@ impl From<MapError> for Errno {
                 FrameError::NotMemory | FrameError::NotWritable | FrameError::Gone => Self::Fault,
                 FrameError::TryAgain => Self::Again,
             },
-            MapError::Pin(PinError::Changed) => Self::Again,
+            MapError::Pin(PinError::Changed | PinError::OtherPage) => Self::Again,
             MapError::Iommu => Self::Io,
         }
     }

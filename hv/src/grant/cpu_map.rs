@@ -15,7 +15,7 @@ use super::{
     entry::Head,
     maptrack::{CpuMapping, NoHandle, Uses},
     peer::Peer,
-    pin::{Pin, PinError, Usage, unpin},
+    pin::{Pin, PinError, Usage, unpin, unpin_if_held},
 };
 use crate::{
     addr::{DomId, GrantRef, Mfn},
@@ -35,6 +35,7 @@ impl From<PinError> for Gntst {
             | PinError::BadPart
             | PinError::NotTransitive
             | PinError::NoOrigin
+            | PinError::OtherPage
             | PinError::Frame(FrameError::NotWritable | FrameError::Gone) => Self::GeneralError,
             PinError::Frame(FrameError::NotMemory) => Self::BadPage,
             PinError::Changed | PinError::Frame(FrameError::TryAgain) => Self::EAgain,
@@ -59,14 +60,20 @@ impl<'a, H: Host> Mapper<'a, H> {
         }
     }
 
-    /// Works on one element.
+    /// Works on one element. Returns how much work it was, in frames.
     #[inline(always)]
-    pub fn map(&mut self, host: &H, op: &mut MapGrantRef) {
+    pub fn map(&mut self, host: &H, op: &mut MapGrantRef) -> u32 {
         let status = match self.try_map(host, op) {
             Ok(()) => Gntst::Okay,
             Err(status) => status,
         };
         op.status = status.wire();
+        // The IOMMU of a PV domain may have to be told and to flush.
+        if DomId(op.dom) == self.holder.id() || self.holder.is_translated() {
+            1
+        } else {
+            8
+        }
     }
 
     #[inline(always)]
@@ -194,9 +201,16 @@ fn map_reserved<H: Host>(
         gntmap_flags: op.flags as u8,
         uses,
     };
-    match reach(host, holder, op, &mapping, head.flags & GTF_CACHE_MASK) {
+    match reach(
+        host,
+        holder,
+        granter,
+        op,
+        &mapping,
+        head.flags & GTF_CACHE_MASK,
+    ) {
         Ok(()) => Ok(mapping),
-        Err(status) => Err(take_back(host, granter, mapping, status)),
+        Err(failure) => Err(take_back(host, holder, granter, mapping, failure)),
     }
 }
 
@@ -247,9 +261,10 @@ fn pin_uses<H: Host>(
 #[inline(never)]
 fn take_back<H: Host>(
     host: &H,
+    holder: &H::Domain,
     granter: &H::Domain,
     mapping: CpuMapping<H::Frame>,
-    status: Gntst,
+    NotReached { status, kept }: NotReached,
 ) -> Gntst {
     let write = mapping.is_writing();
     for kind in mapping.uses.kinds() {
@@ -259,6 +274,9 @@ fn take_back<H: Host>(
         // CPUs may have reached it for a moment.
         host.mark_dirty(granter, &mapping.frame);
     }
+    if kept {
+        give_up_cpu_reference::<H>(holder, Some(granter), mapping.frame, write);
+    }
     status
 }
 
@@ -267,40 +285,71 @@ fn take_back<H: Host>(
 fn reach<H: Host>(
     host: &H,
     holder: &H::Domain,
+    granter: &H::Domain,
     op: &MapGrantRef,
     mapping: &CpuMapping<H::Frame>,
     cache_flags: u16,
-) -> Result<(), Gntst> {
+) -> Result<(), NotReached> {
     if mapping.uses != Uses::Device {
-        host.map_for_cpu(op.host_addr, &mapping.frame, op.flags, cache_flags)?;
+        host.map_for_cpu(op.host_addr, &mapping.frame, op.flags, cache_flags)
+            .map_err(|status| NotReached {
+                status,
+                kept: false,
+            })?;
     }
     if needs_identity(host, holder, mapping.granter) {
-        reach_identity(host, holder, op, mapping)
+        reach_identity(host, holder, granter, op, mapping)
     } else {
         Ok(())
     }
+}
+
+/// Takes a CPU mapping back that was just made. False: another vcpu of the holder
+/// has changed the page-table entry meanwhile, and has what the entry owned.
+#[cold]
+#[inline(never)]
+fn undo_map_for_cpu<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    op: &MapGrantRef,
+    mapping: &CpuMapping<H::Frame>,
+) -> bool {
+    let undone = host.unmap_for_cpu(op.host_addr, &mapping.frame, 0, op.flags);
+    host.flush_cpu_tlb();
+    if undone.is_err() {
+        log::warn!("{} kept a mapping at {:#x}", holder.id(), op.host_addr);
+    }
+    undone.is_ok()
+}
+
+/// Why neither CPUs nor devices are to reach a page.
+struct NotReached {
+    status: Gntst,
+    /// The page reference of the CPU mapping is not ours any more: it belongs to
+    /// the page tables of the holder, or to whoever took it out of them.
+    kept: bool,
 }
 
 #[inline(never)]
 fn reach_identity<H: Host>(
     host: &H,
     holder: &H::Domain,
+    granter: &H::Domain,
     op: &MapGrantRef,
     mapping: &CpuMapping<H::Frame>,
-) -> Result<(), Gntst> {
-    let state = holder.state().ok_or(Gntst::GeneralError)?;
+) -> Result<(), NotReached> {
+    let state = holder.state().ok_or(NotReached {
+        status: Gntst::GeneralError,
+        kept: true,
+    })?;
     let (mfn, write) = (mapping.frame.mfn(), mapping.is_writing());
-    let added = state.grants.identity.add(host, holder, mfn, write);
+    let added = state.grants.identity.add(host, holder, granter, mfn, write);
     added.map_err(|error| {
         log::debug!("{} IOMMU mapping: {error:?}", holder.id());
-        if mapping.uses != Uses::Device {
-            let undone = host.unmap_for_cpu(op.host_addr, &mapping.frame, 0, op.flags);
-            host.flush_cpu_tlb();
-            if undone.is_err() {
-                log::error!("{} kept a mapping at {:#x}", holder.id(), op.host_addr);
-            }
+        NotReached {
+            status: Gntst::GeneralError,
+            kept: mapping.uses != Uses::Device && !undo_map_for_cpu(host, holder, op, mapping),
         }
-        Gntst::GeneralError
     })
 }
 
@@ -349,30 +398,42 @@ fn release<H: Host>(
         mapping.gntmap_flags,
         mapping.granter
     );
-    let Some(granter) = host.domain(mapping.granter) else {
-        // It cannot go away while its page is referenced.
-        log::error!("{} vanished while mapped", mapping.granter);
-        return;
-    };
-    let unreachable = end_identity(host, holder, state, &mapping);
     let (uses, write) = (mapping.uses, mapping.is_writing());
-    for kind in uses.kinds() {
-        unpin(host, &granter, mapping.gref, kind, write);
+    // A PV holder can drop a CPU mapping's page reference by overwriting the page
+    // table entry; then nothing keeps the granter, nor is there anything to give back.
+    let granter = host.domain(mapping.granter);
+    if let Some(granter) = granter.as_ref().filter(|_| write) {
+        host.mark_dirty(granter, &mapping.frame);
     }
-    if write {
-        host.mark_dirty(&granter, &mapping.frame);
+    let unreachable = end_identity(host, holder, state, &mapping);
+    if let Some(granter) = &granter {
+        for kind in uses.kinds() {
+            let held = (holder.id(), mapping.frame.mfn());
+            unpin_if_held(host, granter, mapping.gref, kind, write, held);
+        }
     }
-    let mut frame = mapping.frame;
+    let frame = mapping.frame;
     if !unreachable {
         // A page that a device may reach must not be anybody else's.
         core::mem::forget(frame);
     } else if uses != Uses::Device && !holder.releases_cpu_mappings() {
-        let typed = takes_type::<H>(holder, &granter, PinKind::Cpu, write);
-        match frame.take_one(typed) {
-            // The rest is the device's.
-            Some(taken) => taken.leave_to_page_tables(),
-            None => frame.leave_to_page_tables(),
-        }
+        give_up_cpu_reference::<H>(holder, granter.as_ref(), frame, write);
+    }
+}
+
+/// Leaves the CPU mapping's page reference to the page tables of the holder, which
+/// give it back, or have given it back. That of the device is dropped.
+fn give_up_cpu_reference<H: Host>(
+    holder: &H::Domain,
+    granter: Option<&H::Domain>,
+    mut frame: H::Frame,
+    write: bool,
+) {
+    let typed =
+        granter.is_some_and(|granter| takes_type::<H>(holder, granter, PinKind::Cpu, write));
+    match frame.take_one(typed) {
+        Some(taken) => taken.leave_to_page_tables(),
+        None => frame.leave_to_page_tables(),
     }
 }
 

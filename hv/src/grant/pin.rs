@@ -11,7 +11,7 @@ use super::{
     table::LockedEntry,
 };
 use crate::{
-    addr::{Access, DomId, Gfn, GrantRef},
+    addr::{Access, DomId, Gfn, GrantRef, Mfn},
     host::{Domain, Frame, FrameError, Host, IoMemory},
 };
 
@@ -67,6 +67,8 @@ pub enum PinError {
     NoOrigin,
     /// Granter's side: a transitive grant kept changing. The holder may try again.
     Changed,
+    /// Granter's side: the entry names another page, or part of it, than is in use.
+    OtherPage,
     /// Granter's side: the frame.
     Frame(FrameError),
 }
@@ -217,12 +219,37 @@ fn pin_entry_again<H: Host>(
     if request.purpose == Purpose::Map && entry.active.part.is_for_copies_only() {
         return Err(PinError::ForCopiesOnly);
     }
+    let first_writer = request.write && !entry.active.pins.any_writing();
     let head = begin_use(entry, request)?;
-    let frame = host
-        .pin_again(granter, entry.active.mfn, usage.take_type)
-        .map_err(|error| give_up(entry, PinError::Frame(error)))?;
+    let frame = if first_writer && request.purpose == Purpose::Copy {
+        pin_same(host, granter, entry, usage, head)
+    } else {
+        host.pin_again(granter, entry.active.mfn, usage.take_type)
+            .map_err(PinError::Frame)
+    };
+    let frame = frame.map_err(|error| give_up(entry, error))?;
     entry.active.pins = pins;
     Ok((frame, head))
+}
+
+/// Pins what the entry grants now, if that is what is in use: so far it may have
+/// been granted for reading only.
+fn pin_same<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    entry: &LockedEntry<'_, H>,
+    usage: Usage,
+    head: Head,
+) -> Result<H::Frame, PinError> {
+    let (gfn, part) = granted_part(entry.shared.granted(head))?;
+    let frame = host
+        .pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io)
+        .map_err(PinError::Frame)?;
+    if frame.mfn() == entry.active.mfn && part == entry.active.part {
+        Ok(frame)
+    } else {
+        Err(PinError::OtherPage)
+    }
 }
 
 /// Takes one use of an entry back: pins and flags.
@@ -250,6 +277,32 @@ pub(super) fn unpin<H: Host>(
             entry.shared.end_use(pins);
         }
         None => log::error!("{} ref {:#x}: pin count below 0", granter.id(), gref.0),
+    }
+}
+
+/// The same if the entry is in use by this holder, for this frame: a record may be
+/// older than the domain that has the granter's id by now.
+pub(super) fn unpin_if_held<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    gref: GrantRef,
+    kind: PinKind,
+    write: bool,
+    (holder, mfn): (DomId, Mfn),
+) {
+    let Some(state) = granter.state() else {
+        return;
+    };
+    let frames = state.grants.read();
+    let Ok(mut entry) = frames.lock_entry(host, granter, gref) else {
+        return;
+    };
+    if entry.active.holder != holder || entry.active.mfn != mfn {
+        return;
+    }
+    if let Some(pins) = entry.active.pins.removed(kind, write) {
+        entry.active.pins = pins;
+        entry.shared.end_use(pins);
     }
 }
 

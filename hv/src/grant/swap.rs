@@ -52,6 +52,7 @@ impl<H: Host> GrantTable<H> {
         }
         let clamp = |gref: GrantRef| host.clamp_index(gref.0 as usize, entries as usize);
         let (at_a, at_b) = (clamp(a), clamp(b));
+        host.speculation_barrier();
         for (gref, index) in [(a, at_a), (b, at_b)] {
             if frames.in_use(index) {
                 return Err(SwapError::InUse(gref));

@@ -2,7 +2,10 @@
 //! A granter's table: the frames it shares with Xen, and the active entries.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicU8, Ordering},
+};
 
 use hypercall_abi::{
     Errno,
@@ -477,7 +480,7 @@ impl<H: Host> GrantTable<H> {
         host: &H,
         owner: &H::Domain,
         wanted: u32,
-        each: impl FnMut(u32, &H::SharedPage) -> core::ops::ControlFlow<()>,
+        each: impl FnMut(u32, &H::SharedPage) -> ControlFlow<()>,
     ) -> Result<(), TableError> {
         let mut frames = self.frames.write();
         frames.grow(host, owner, wanted, &self.limits)?;
@@ -492,7 +495,7 @@ impl<H: Host> GrantTable<H> {
     pub fn status_frames(
         &self,
         wanted: u32,
-        each: impl FnMut(u32, &H::SharedPage) -> core::ops::ControlFlow<()>,
+        each: impl FnMut(u32, &H::SharedPage) -> ControlFlow<()>,
     ) -> Result<(), TableError> {
         let frames = self.frames.read();
         let limit = frames.status.len() as u32;
@@ -574,6 +577,7 @@ impl<H: Host> GrantTable<H> {
         }
         let index = host.clamp_index(gref.0 as usize, entries as usize);
         let entry = frames.shared_entry(owner, index).ok_or(Errno::NoEnt)?;
+        host.speculation_barrier();
         if entry.head().flags & GTF_TYPE_MASK != GTF_PERMIT_ACCESS {
             return Err(Errno::NxIo);
         }
@@ -581,13 +585,17 @@ impl<H: Host> GrantTable<H> {
     }
 
     /// Calls `each` with every reference that is in use, what the guest wrote
-    /// about it, and its active entry.
+    /// about it, and its active entry, until it says to stop.
     ///
     /// Takes the table's lock for reading. Unbounded: for diagnosis only.
     pub fn for_each_active(
         &self,
         owner: &H::Domain,
-        mut each: impl FnMut(GrantRef, &SharedEntry<'_, H::Domain, H::SharedPage>, &ActiveEntry),
+        mut each: impl FnMut(
+            GrantRef,
+            &SharedEntry<'_, H::Domain, H::SharedPage>,
+            &ActiveEntry,
+        ) -> ControlFlow<()>,
     ) {
         let frames = self.frames.read();
         for index in 0..frames.entries() {
@@ -597,15 +605,15 @@ impl<H: Host> GrantTable<H> {
             );
             if let (Some(shared), Some(active)) = halves {
                 let active = active.lock();
-                if !active.pins.is_empty() {
-                    each(GrantRef(index), &shared, &active);
+                if !active.pins.is_empty() && each(GrantRef(index), &shared, &active).is_break() {
+                    break;
                 }
             }
         }
     }
 }
 
-fn tell<P>(pages: &[P], wanted: u32, mut each: impl FnMut(u32, &P) -> core::ops::ControlFlow<()>) {
+fn tell<P>(pages: &[P], wanted: u32, mut each: impl FnMut(u32, &P) -> ControlFlow<()>) {
     for (index, page) in pages.iter().take(wanted as usize).enumerate() {
         if each(index as u32, page).is_break() {
             break;

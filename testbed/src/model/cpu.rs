@@ -3,7 +3,7 @@
 
 use hypercall_abi::grant::{GNTMAP_CONTAINS_PTE, GNTMAP_READONLY, Gntst};
 
-use super::machine::State;
+use super::{Machine, machine::State};
 
 /// The flags that a mapping is remembered with.
 const FLAGS: u32 = 0x1f;
@@ -58,5 +58,19 @@ impl State {
             self.own_maps.insert(key, own);
         }
         Ok(())
+    }
+}
+
+impl Machine {
+    /// The PV guest `domain` overwrites the page-table entry of a grant's mapping
+    /// at `host_addr`. The references that the entry owned go: one to the page, and
+    /// one to its writable type if `typed`. What the hypervisor knows of the
+    /// mapping stays.
+    pub fn overwrite_entry(&self, domain: u16, host_addr: u64, typed: bool) {
+        let mut state = self.state();
+        let mapped = state.cpu_maps.remove(&(domain, host_addr));
+        let (mfn, _) = mapped.expect("a mapping at that address");
+        state.overwritten.push((domain, mfn));
+        state.put(mfn, typed);
     }
 }

@@ -260,8 +260,13 @@ pub struct State {
     pub stale: Vec<(u16, u64, bool)>,
     /// (domain, frame) that its devices reach at the machine address: writable.
     pub identity: BTreeMap<(u16, u64), bool>,
+    /// The identity mapping that failed last.
+    pub identity_unsure: Option<(u16, u64)>,
     /// References that page tables have for their own: frame, with a type.
     pub left_to_page_tables: Vec<(u64, bool)>,
+    /// Page-table entries of PV domains that mapped a grant until the guest
+    /// overwrote them: the domain, and the frame.
+    pub overwritten: Vec<(u16, u64)>,
     /// Domains that are PV, whose pages have types.
     pub pv: BTreeSet<u16>,
     /// Cache attributes of the CPU mapping made last.
@@ -284,8 +289,7 @@ pub struct State {
 
 impl State {
     /// References that must be there because a frame can be reached: by devices
-    /// and CPUs, from any domain; all, and those with a writable type. What
-    /// devices reach at machine addresses is part of what CPUs reach.
+    /// and CPUs, from any domain; all, and those with a writable type.
     pub fn reach_of(&self, mfn: u64) -> (u32, u32) {
         let mut reach = (0, 0);
         for iommu in self.iommus.values() {
@@ -310,8 +314,8 @@ impl State {
         let cpus = count(&mut live.chain(stale));
         let identity = self.identity.iter().filter(|&(&(_, to), _)| to == mfn);
         let identity = count(&mut identity.map(|(_, &write)| write));
-        reach.0 += cpus.0.max(identity.0);
-        reach.1 += cpus.1.max(identity.1);
+        reach.0 += cpus.0 + identity.0;
+        reach.1 += cpus.1 + identity.1;
         reach
     }
 
@@ -341,7 +345,15 @@ impl State {
             }
             holder != id
         });
-        let left = std::mem::take(&mut self.left_to_page_tables);
+        let mut left = std::mem::take(&mut self.left_to_page_tables);
+        // What the guest overwrote owned nothing any more.
+        self.overwritten.retain(|&(domain, mfn)| {
+            if domain == id {
+                let place = left.iter().position(|&(to, _)| to == mfn);
+                left.swap_remove(place.expect("a record of the mapping"));
+            }
+            domain != id
+        });
         let mut referenced: Vec<u64> = left.iter().map(|&(mfn, _)| mfn).collect();
         mapped.sort_unstable();
         referenced.sort_unstable();

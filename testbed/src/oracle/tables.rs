@@ -102,6 +102,15 @@ impl Rules<'_> {
                 // Changed by the granter while in use.
                 return Err(ANY_ERROR.to_vec());
             }
+            if write && !uses.writing() {
+                // Granted for reading so far: for writing only what it names now.
+                let whole = !v2 || entry.flags & GTF_SUB_PAGE == 0;
+                match self.memory_at(granter, entry.gfn, write, false) {
+                    Ok(mfn) if whole && mfn == uses.mfn => {}
+                    Ok(_) => return one(Gntst::GeneralError),
+                    Err(why) => return Err(vec![Gntst::GeneralError, why.gntst]),
+                }
+            }
             return match self.usable(uses.mfn, write) {
                 Ok(mfn) => Ok(Part::whole(mfn)),
                 Err(why) => one(why.gntst),

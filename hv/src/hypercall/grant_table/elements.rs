@@ -56,8 +56,7 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
 
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut MapGrantRef) -> u32 {
-        self.mapper.map(host, element);
-        1
+        self.mapper.map(host, element)
     }
 
     #[cold]

@@ -150,6 +150,9 @@ pub(super) fn query_size<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
     write(host, at, &op)
 }
 
+/// References that `dump_table` shows: a guest must not keep the console busy.
+const SHOWN_TO_GUEST: usize = 16;
+
 /// Shows a table on Xen's console, in the guests' rate-limited part of the log.
 #[inline(never)]
 pub(super) fn dump_table<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
@@ -162,7 +165,9 @@ pub(super) fn dump_table<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
         Some(owner) => match owner.state() {
             None => Gntst::BadDomain,
             Some(state) => {
-                state.grants.show(owner, |line| log::info!("{line}"));
+                state
+                    .grants
+                    .show(owner, SHOWN_TO_GUEST, |line| log::info!("{line}"));
                 Gntst::Okay
             }
         },
