@@ -95,6 +95,16 @@ void entry_change_grantee(grant_ref_t ref, domid_t domid)
         v2[ref].hdr.domid = domid;
 }
 
+unsigned int entry_flags(grant_ref_t ref)
+{
+    return version == 1 ? v1[ref].flags : v2[ref].hdr.flags;
+}
+
+uint64_t entry_frame(grant_ref_t ref)
+{
+    return version == 1 ? v1[ref].frame : v2[ref].full_page.frame;
+}
+
 unsigned int entry_in_use(grant_ref_t ref)
 {
     return (version == 1 ? v1[ref].flags : status[ref]) & GTF_IN_USE;

@@ -43,9 +43,10 @@
 /* Frames that can be shown here, and what one of them holds. */
 #define TABLE_FRAMES        17
 #define STATUS_FRAMES       3
-#define V1_PER_FRAME        ((unsigned int)(PAGE_SIZE / sizeof(grant_entry_v1_t)))
-#define V2_PER_FRAME        ((unsigned int)(PAGE_SIZE / sizeof(grant_entry_v2_t)))
-#define STATUS_PER_FRAME    ((unsigned int)(PAGE_SIZE / sizeof(uint16_t)))
+#define ENTRIES_IN(type)    ((unsigned int)(PAGE_SIZE / sizeof(type)))
+#define V1_PER_FRAME        ENTRIES_IN(grant_entry_v1_t)
+#define V2_PER_FRAME        ENTRIES_IN(grant_entry_v2_t)
+#define STATUS_PER_FRAME    ENTRIES_IN(uint16_t)
 
 /* Placing a status frame instead of a frame of the table (HVM). */
 #define PLACE_STATUS        0x80000000ul
@@ -109,7 +110,7 @@ int show_status(unsigned int nr);
 int hide_status(unsigned int nr);
 
 #ifdef CONFIG_HVM
-/* Place frame @idx of the table at @va's guest frame; take away what is there. */
+/* Place frame @idx of the table at @va's guest frame; take it away. */
 int place_frame(unsigned long idx, const void *va);
 int remove_frame(const void *va);
 #endif

@@ -67,6 +67,10 @@ void entry_grant(grant_ref_t ref, unsigned int nth, unsigned int readonly);
 void entry_change_page(grant_ref_t ref, unsigned int nth);
 void entry_change_grantee(grant_ref_t ref, domid_t domid);
 
+/* What is in the entry. */
+unsigned int entry_flags(grant_ref_t ref);
+uint64_t entry_frame(grant_ref_t ref);
+
 /* GTF_reading and GTF_writing of the reference. */
 unsigned int entry_in_use(grant_ref_t ref);
 
