@@ -221,6 +221,22 @@ impl<H: Host> Frames<H> {
         }
     }
 
+    /// Makes room for the lists of all frames that there can be, so that growing
+    /// takes no more than the frames.
+    fn make_room(&mut self, limits: &TableLimits) -> Result<(), TableError> {
+        let most = limits.max_frames as usize;
+        let status = match limits.max_version {
+            0 | 1 => 0,
+            _ => most.div_ceil(SHARED_PER_STATUS as usize),
+        };
+        let active = most.saturating_mul(V1_PER_FRAME as usize / ACTIVE_PER_FRAME);
+        self.shared
+            .try_reserve_exact(most)
+            .and_then(|()| self.status.try_reserve_exact(status))
+            .and_then(|()| self.active.try_reserve_exact(active))
+            .map_err(|_| TableError::OutOfMemory)
+    }
+
     fn add_active(&mut self) -> Result<(), TableError> {
         let mut frame = Vec::new();
         frame
@@ -402,6 +418,7 @@ impl<H: Host> GrantTable<H> {
             status: Vec::new(),
             active: Vec::new(),
         };
+        frames.make_room(&limits)?;
         frames.grow(host, owner, INITIAL_FRAMES, &limits)?;
         Ok(Self {
             limits,
