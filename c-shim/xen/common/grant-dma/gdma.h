@@ -11,6 +11,7 @@
 #ifndef XEN_COMMON_GRANT_DMA_H
 #define XEN_COMMON_GRANT_DMA_H
 
+#include <xen/grant_table.h>
 #include <xen/paging.h>
 #include <xen/sched.h>
 #include <xen/stdbool.h>
