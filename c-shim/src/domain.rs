@@ -43,7 +43,11 @@ impl XenDomain {
     #[inline]
     pub(crate) fn by_id(id: DomId) -> Option<Self> {
         let facts = ffi::gdma_domain_get(id.0);
-        (!facts.domain.is_null()).then_some(Self {
+        // Not made before it is known that there is one: it would be dropped.
+        if facts.domain.is_null() {
+            return None;
+        }
+        Some(Self {
             facts,
             locked: true,
         })
