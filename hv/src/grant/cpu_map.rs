@@ -355,7 +355,8 @@ fn reach_identity<H: Host>(
 
 /// A mapping of this granter's page must be known to the IOMMU. A domain's own
 /// pages are there anyway.
-pub(super) fn needs_identity<H: Host>(host: &H, holder: &H::Domain, granter: DomId) -> bool {
+#[inline(always)]
+fn needs_identity<H: Host>(host: &H, holder: &H::Domain, granter: DomId) -> bool {
     holder.id() != granter && host.cpu_map_needs_identity(holder)
 }
 
@@ -439,6 +440,7 @@ fn give_up_cpu_reference<H: Host>(
 
 /// Ends what the devices of `holder` reach by a mapping that ends as a whole.
 /// False: that failed, and they may reach the frame still.
+#[inline(always)]
 pub(super) fn end_identity<H: Host>(
     host: &H,
     holder: &H::Domain,

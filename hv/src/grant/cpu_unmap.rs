@@ -9,7 +9,7 @@ use hypercall_abi::grant::{Gntst, MapGrantRef, UnmapAndReplace, UnmapGrantRef};
 
 use super::{
     active::PinKind,
-    cpu_map::{end_identity, needs_identity, takes_type},
+    cpu_map::{end_identity, takes_type},
     maptrack::{CpuMapping, Uses},
     peer::Peer,
     pin::unpin,
@@ -214,8 +214,7 @@ fn split<H: Host>(
     if uses != mapping.uses {
         return split_one(host, holder, state, handle, mapping, uses);
     }
-    let unreachable = !needs_identity(host, holder, mapping.granter)
-        || end_identity(host, holder, state, &mapping);
+    let unreachable = end_identity(host, holder, state, &mapping);
     state.grants.maptrack.discard(handle);
     let status = if unreachable {
         Gntst::Okay

@@ -271,13 +271,20 @@ pub(super) fn unpin<H: Host>(
         log::error!("{} lost its entry {:#x}", granter.id(), gref.0);
         return;
     };
-    match entry.active.pins.removed(kind, write) {
-        Some(pins) => {
-            entry.active.pins = pins;
-            entry.shared.end_use(pins);
-        }
-        None => log::error!("{} ref {:#x}: pin count below 0", granter.id(), gref.0),
+    if !end_use(&mut entry, kind, write) {
+        log::error!("{} ref {:#x}: pin count below 0", granter.id(), gref.0);
     }
+}
+
+/// Pins and flags of a locked entry with one use less. False: there was none.
+#[inline(always)]
+fn end_use<H: Host>(entry: &mut LockedEntry<'_, H>, kind: PinKind, write: bool) -> bool {
+    let Some(pins) = entry.active.pins.removed(kind, write) else {
+        return false;
+    };
+    entry.active.pins = pins;
+    entry.shared.end_use(pins);
+    true
 }
 
 /// The same if the entry is in use by this holder, for this frame: a record may be
@@ -297,12 +304,9 @@ pub(super) fn unpin_if_held<H: Host>(
     let Ok(mut entry) = frames.lock_entry(host, granter, gref) else {
         return;
     };
-    if entry.active.holder != holder || entry.active.mfn != mfn {
-        return;
-    }
-    if let Some(pins) = entry.active.pins.removed(kind, write) {
-        entry.active.pins = pins;
-        entry.shared.end_use(pins);
+    if entry.active.holder == holder && entry.active.mfn == mfn {
+        // There may be no use of this kind: then it was another mapping's.
+        end_use(&mut entry, kind, write);
     }
 }
 
@@ -362,8 +366,9 @@ pub struct CopyPin<F> {
     /// The use of the reference by which the page was granted at first.
     pin: Pin<F>,
     part: Part,
-    /// The transitive grant that led there, if any, which is in use as well.
-    via: Option<(DomId, GrantRef)>,
+    /// The reference of the transitive grant that led there, if any, which is in
+    /// use as well.
+    via: Option<GrantRef>,
 }
 
 /// How a look at an entry ended.
@@ -423,7 +428,7 @@ impl<F: Frame> CopyPin<F> {
             match pin_transitive(host, granter, gref, holder, write, &direct) {
                 Ok(()) => {
                     return Ok(Self {
-                        via: Some((granter.id(), gref)),
+                        via: Some(gref),
                         ..direct
                     });
                 }
@@ -454,7 +459,7 @@ impl<F: Frame> CopyPin<F> {
     pub fn release<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain) {
         match self.via {
             None => self.pin.release(host, granter),
-            Some((_, gref)) => self.release_transitive(host, granter, gref),
+            Some(gref) => self.release_transitive(host, granter, gref),
         }
     }
 
