@@ -8,6 +8,8 @@
 //! allegations, and only an implementation's answer (a [`Host::Frame`], bytes
 //! copied in) is something to work with.
 
+use core::ops::Deref;
+
 use hypercall_abi::{Errno, grant::Gntst};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -183,7 +185,54 @@ pub enum IommuMode {
 pub struct PciFacts {
     /// An IOMMU translates or blocks what the device does.
     pub behind_iommu: bool,
+    /// Number of the context it is attached to, or
+    /// [`hypercall_abi::command::XEN_GDMA_CONTEXT_DEFAULT`].
+    pub context: u32,
 }
+
+/// The I/O page tables that something is done with.
+pub enum IoTables<'a, H: Host> {
+    /// Those of the domain's default context.
+    Default(&'a H::Domain),
+    /// Those of a context.
+    Own(&'a H::IoContext),
+}
+
+impl<H: Host> Clone for IoTables<'_, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H: Host> Copy for IoTables<'_, H> {}
+
+/// Why there can be no new I/O page tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoIoContext {
+    /// The IOMMUs cannot tell more address spaces apart.
+    OutOfNumbers,
+    /// Xen has no memory.
+    OutOfMemory,
+}
+
+/// Why a device stays where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachError {
+    /// No such device, or not the caller's; or Xen knows no PCI.
+    Device(DeviceError),
+    /// Its IOMMU, or Xen's code for it, cannot do that.
+    NotMovable,
+    /// The IOMMU cannot tell it from another device, which is elsewhere.
+    Shared,
+    /// The context is being destroyed.
+    Closed,
+    /// The IOMMU failed.
+    Iommu,
+}
+
+/// A context has devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasDevices;
 
 /// Why there is nothing to say about a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,6 +324,12 @@ pub trait Host: Sized + Send + Sync + 'static {
     type SharedPage: SharedPage<Self::Domain>;
     /// A page between two owners.
     type LoosePage: LoosePage;
+    /// I/O page tables of a context. No device uses them when the value is dropped:
+    /// either [`Host::close_io_context`] has succeeded, or the owner is dead and its
+    /// devices have been taken from it.
+    type IoContext: Send + Sync;
+    /// A value with several owners; the last one drops it.
+    type Shared<T: Send + Sync>: Clone + Deref<Target = T> + Send + Sync;
 
     /// Whether a writable CPU mapping of a grant takes a writable-type reference
     /// when granter and holder are one domain, or the granter is PV. True on x86,
@@ -321,6 +376,9 @@ pub trait Host: Sized + Send + Sync + 'static {
 
     /// The administrator allows page transfers, and there can be PV domains.
     fn transfer_allowed(&self) -> bool;
+
+    /// Whether `caller` may set the limits of `target`.
+    fn may_set_limits(&self, caller: &Self::Domain, target: &Self::Domain) -> Result<(), Refused>;
 
     // Frames.
 
@@ -494,12 +552,42 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// Page sizes of the IOMMU, one bit per size.
     fn iommu_page_sizes(&self, domain: &Self::Domain) -> u64;
 
-    /// Maps `count` frames in the domain's default context. On error nothing is
-    /// mapped. Not visible to devices for certain before a flush; adds what that
-    /// must be to `flush`, on error too (what was mapped for a moment may be cached).
+    /// A value that can have several owners.
+    fn share<T: Send + Sync>(&self, value: T) -> Result<Self::Shared<T>, OutOfMemory>;
+
+    /// Device frames for a context of `owner`: none above `last`, `wanted` of them
+    /// if there are as many. None has a reserved region of any of the machine's
+    /// devices, and every IOMMU of the machine translates them.
+    fn context_range(&self, owner: &Self::Domain, last: Dfn, wanted: u64) -> Option<DfnRange>;
+
+    /// New I/O page tables with nothing in them, for devices of `owner`. `number`
+    /// is what [`Self::pci_device`] is to tell of devices there.
+    fn new_io_context(
+        &self,
+        owner: &Self::Domain,
+        number: u32,
+    ) -> Result<Self::IoContext, NoIoContext>;
+
+    /// From now on no device can be moved there.
+    fn close_io_context(&self, context: &Self::IoContext) -> Result<(), HasDevices>;
+
+    /// Makes a device of `owner` use these tables, with whatever cannot be told
+    /// apart from it. `sbdf` as for [`Self::pci_device`]. On return no translation
+    /// of the old tables is used any more; at no moment did the device reach anything
+    /// but the one or the other. On error it uses the old ones.
+    fn attach_device(
+        &self,
+        owner: &Self::Domain,
+        sbdf: u32,
+        to: IoTables<'_, Self>,
+    ) -> Result<(), AttachError>;
+
+    /// Maps `count` frames. On error nothing is mapped. Not visible to devices for
+    /// certain before a flush; adds what that must be to `flush`, on error too (what
+    /// was mapped for a moment may be cached).
     fn iommu_map(
         &self,
-        domain: &Self::Domain,
+        tables: IoTables<'_, Self>,
         dfn: Dfn,
         mfn: Mfn,
         count: u32,
@@ -511,16 +599,20 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// what that must be to `flush`.
     fn iommu_unmap(
         &self,
-        domain: &Self::Domain,
+        tables: IoTables<'_, Self>,
         dfn: Dfn,
         count: u32,
         flush: &mut FlushFlags,
     ) -> Result<(), IommuError>;
 
+    /// A flush that needs `flags` has to come before the hypercall ends or is
+    /// preempted: what the IOMMU may still walk is not protected by references.
+    fn must_flush_soon(&self, flags: FlushFlags) -> bool;
+
     /// Makes the IOTLB forget the range; returns when it has.
     fn iommu_flush(
         &self,
-        domain: &Self::Domain,
+        tables: IoTables<'_, Self>,
         range: DfnRange,
         flags: FlushFlags,
     ) -> Result<Flushed, IommuError>;

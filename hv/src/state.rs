@@ -8,7 +8,7 @@ use hypercall_abi::Errno;
 
 use crate::{
     addr::{DomId, Gfn, GrantRef},
-    dma::Dma,
+    dma::{Dma, DmaLimits},
     grant::{GrantTable, TableError, TableLimits},
     host::{Domain, Host},
 };
@@ -28,8 +28,8 @@ pub struct DomainState<H: Host> {
 pub struct DomainLimits {
     /// Grant table sizes.
     pub table: TableLimits,
-    /// Most frames pinned for DMA at once.
-    pub max_pins: u32,
+    /// DMA mappings.
+    pub dma: DmaLimits,
 }
 
 impl<H: Host> DomainState<H> {
@@ -40,9 +40,10 @@ impl<H: Host> DomainState<H> {
         Ok(Self {
             owner: owner.id(),
             grants: GrantTable::new(host, owner, limits.table)?,
-            dma: Dma::new(limits.max_pins),
+            dma: Dma::new(host, limits.dma)?,
         })
     }
+
     /// The frame that entry `gref` grants access to, and the entry's flags, or in
     /// version 2 its status. For those who have the state and not the domain, which
     /// must be alive. Errors as Xen's memory sharing has them.

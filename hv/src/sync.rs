@@ -11,6 +11,8 @@ use core::ops::{Deref, DerefMut};
 /// while every lock already held has a smaller rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
+    /// The contexts of a holder.
+    Spaces = 0,
     /// The mappings of a holder's device address space.
     Context = 1,
     /// The number of frames of a holder's maptrack records, while it grows.

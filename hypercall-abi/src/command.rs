@@ -1,21 +1,34 @@
 // SPDX-License-Identifier: MIT
 //! Command numbers and the limits that hold for every command.
 //!
-//! Numbers 2 to 4, 7 to 10 and 12 to 15 belong to commands of later versions
-//! (contexts, argument pages, deferred flush, windows, revocation, limits,
-//! faults, statistics) and answer `-ENOSYS` like any unknown number.
+//! Numbers 7, 9, 10 and 14 belong to commands of later versions (argument pages,
+//! windows, faults) and answer `-ENOSYS` like any unknown number.
 
 /// Ask for the ABI version, limits and usage: array of `xen_gdma_query`.
 pub const XEN_GDMA_OP_QUERY: u32 = 0;
 /// Ask which DMA treatment a device needs: array of `xen_gdma_query_device`.
 pub const XEN_GDMA_OP_QUERY_DEVICE: u32 = 1;
+/// Make a device address space: array of `xen_gdma_context_create`.
+pub const XEN_GDMA_OP_CONTEXT_CREATE: u32 = 2;
+/// End a device address space: array of `xen_gdma_context_destroy`.
+pub const XEN_GDMA_OP_CONTEXT_DESTROY: u32 = 3;
+/// Move a device to a context: array of `xen_gdma_device_attach`.
+pub const XEN_GDMA_OP_DEVICE_ATTACH: u32 = 4;
 /// Make frames reachable to devices: array of `xen_gdma_map`.
 pub const XEN_GDMA_OP_MAP: u32 = 5;
 /// Take mappings back: array of `xen_gdma_unmap`.
 pub const XEN_GDMA_OP_UNMAP: u32 = 6;
+/// Complete what `NO_FLUSH` left: array of `xen_gdma_flush`.
+pub const XEN_GDMA_OP_FLUSH: u32 = 8;
 /// Find a mapping by device address or by guest address: array of
 /// `xen_gdma_lookup`.
 pub const XEN_GDMA_OP_LOOKUP: u32 = 11;
+/// Take a granted frame back from devices: array of `xen_gdma_revoke`.
+pub const XEN_GDMA_OP_REVOKE: u32 = 12;
+/// Set another domain's quotas: array of `xen_gdma_set_limits`.
+pub const XEN_GDMA_OP_SET_LIMITS: u32 = 13;
+/// Ask for counters: array of `xen_gdma_stats`.
+pub const XEN_GDMA_OP_STATS: u32 = 15;
 
 /// Most elements of one call. A larger count answers `-E2BIG`, a count of zero
 /// `-EINVAL`; nothing is done in either case.
@@ -26,7 +39,7 @@ pub const XEN_GDMA_MAX_FRAMES: u32 = 128;
 
 /// ABI version: major number in the upper 16 bits, minor in the lower. The
 /// major number changes when an existing caller would break.
-pub const XEN_GDMA_ABI_VERSION: u32 = 0x0001_0000;
+pub const XEN_GDMA_ABI_VERSION: u32 = 0x0001_0001;
 
 /// The caller itself, where a domain id is asked for (Xen's `DOMID_SELF`).
 pub const XEN_GDMA_DOMID_SELF: u16 = 0x7ff0;

@@ -14,14 +14,18 @@
 //! | [`command`] | command numbers and the limits that hold for every command |
 //! | [`query`] | what the service offers and what the caller uses of it |
 //! | [`device`] | which DMA treatment one device needs |
+//! | [`context`] | device address spaces of a domain's own, and moving devices to them |
 //! | [`mapping`] | `map` and `unmap`: making frames reachable to devices |
 //! | [`lookup`] | from device address to source and back |
+//! | [`control`] | revocation, limits, counters |
 //! | [`errno`] | the error numbers on the wire |
 //! | [`grant`] | the parts of Xen's grant-table ABI that the service shares |
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod context;
+pub mod control;
 pub mod device;
 pub mod errno;
 /// cbindgen:ignore

@@ -20,7 +20,7 @@ pub const XEN_GDMA_LOOKUP_GADDR: u16 = 1;
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Lookup {
-    /// IN: context, `XEN_GDMA_CONTEXT_DEFAULT`.
+    /// IN: the context.
     pub context: u32,
     /// IN: `XEN_GDMA_LOOKUP_DADDR` or `XEN_GDMA_LOOKUP_GADDR`.
     pub kind: u16,

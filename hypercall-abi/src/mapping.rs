@@ -12,6 +12,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const XEN_GDMA_MAP_OWN: u16 = 0;
 /// `source` is a grant reference in the table of `domid`.
 pub const XEN_GDMA_MAP_GRANT: u16 = 1;
+/// `source` is a grant-DMA address of `domid`: bit 63, first grant reference << 12,
+/// and an offset into the page, as virtio frontends put them into descriptors. The
+/// offset is added to the device address in `daddr`.
+pub const XEN_GDMA_MAP_GRANT_DMA: u16 = 2;
+
+/// The bit that marks a grant-DMA address.
+pub const XEN_GDMA_GRANT_DMA_ADDR: u64 = 1 << 63;
 
 /// Devices may read.
 pub const XEN_GDMA_MAP_READ: u32 = 1 << 0;
@@ -21,6 +28,11 @@ pub const XEN_GDMA_MAP_WRITE: u32 = 1 << 1;
 /// picks.
 pub const XEN_GDMA_MAP_FIXED: u32 = 1 << 2;
 
+/// Map and unmap: do not flush the IOTLB at the end of the call. For `unmap`, the
+/// frames stay pinned, and devices may reach them, until a `flush` or the next call
+/// that flushes the context; for `map`, devices may not see the mapping until then.
+pub const XEN_GDMA_NO_FLUSH: u32 = 1 << 3;
+
 /// One element of `XEN_GDMA_OP_MAP`.
 ///
 /// An element that fails changes nothing. If the call returns `-EIO`, devices may
@@ -29,7 +41,7 @@ pub const XEN_GDMA_MAP_FIXED: u32 = 1 << 2;
 ///
 /// | error | when |
 /// |---|---|
-/// | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it |
+/// | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; with GRANT_DMA a `source` without the mark, or one that does not fit; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it |
 /// | `-ENOENT` | no such context |
 /// | `-EOPNOTSUPP` | the default context accepts no mapping for this domain |
 /// | `-ESRCH` | no such granter |
@@ -50,22 +62,23 @@ pub const XEN_GDMA_MAP_FIXED: u32 = 1 << 2;
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Map {
-    /// IN: context, `XEN_GDMA_CONTEXT_DEFAULT`.
+    /// IN: the context.
     pub context: u32,
-    /// IN: `XEN_GDMA_MAP_OWN` or `XEN_GDMA_MAP_GRANT`.
+    /// IN: `XEN_GDMA_MAP_OWN`, `XEN_GDMA_MAP_GRANT` or `XEN_GDMA_MAP_GRANT_DMA`.
     pub kind: u16,
-    /// IN: GRANT: the granter (`XEN_GDMA_DOMID_SELF` for the caller); OWN: 0.
+    /// IN: the granter (`XEN_GDMA_DOMID_SELF` for the caller); OWN: 0.
     pub domid: u16,
-    /// IN: first guest frame number or first grant reference.
+    /// IN: first guest frame number, first grant reference, or grant-DMA address.
     pub source: u64,
     /// IN: number of consecutive frames or references.
     pub nr_frames: u32,
-    /// IN: `XEN_GDMA_MAP_*` flags.
+    /// IN: `XEN_GDMA_MAP_*` flags, `XEN_GDMA_NO_FLUSH`.
     pub flags: u32,
     /// IN: with FIXED the wanted device address, else 0. OUT: device address of
     /// the first byte; unchanged on error.
     pub daddr: u64,
-    /// OUT: names the mapping for `unmap`; never 0, never given out twice.
+    /// OUT: names the mapping for `unmap`, together with `context`; never 0, and never
+    /// given out twice for contexts of one number.
     pub handle: u64,
     /// OUT: 0 or a negative error number.
     pub status: i32,
@@ -78,6 +91,24 @@ const _: () = assert!(size_of::<Map>() == 48);
 /// The mapping is named by `context`, `daddr` and `nr_frames`, which must be
 /// exactly those of one `map`; `handle` must be 0.
 pub const XEN_GDMA_UNMAP_BY_DADDR: u32 = 1 << 0;
+
+/// One element of `XEN_GDMA_OP_FLUSH`: makes everything visible to devices that
+/// `map` with `XEN_GDMA_NO_FLUSH` left, and gives back what `unmap` with it left.
+///
+/// Element errors: `-ENOENT` no such context; `-EIO` the flush failed, and another
+/// one is needed.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Flush {
+    /// IN: the context.
+    pub context: u32,
+    /// OUT: 0 or a negative error number.
+    pub status: i32,
+}
+
+const _: () = assert!(size_of::<Flush>() == 8);
 
 /// One element of `XEN_GDMA_OP_UNMAP`.
 ///
@@ -99,11 +130,11 @@ pub struct Unmap {
     pub handle: u64,
     /// IN: with `XEN_GDMA_UNMAP_BY_DADDR` the device address, else 0.
     pub daddr: u64,
-    /// IN: context, `XEN_GDMA_CONTEXT_DEFAULT`.
+    /// IN: the context.
     pub context: u32,
     /// IN: with `XEN_GDMA_UNMAP_BY_DADDR` the number of frames, else 0.
     pub nr_frames: u32,
-    /// IN: `XEN_GDMA_UNMAP_*` flags.
+    /// IN: `XEN_GDMA_UNMAP_BY_DADDR`, `XEN_GDMA_NO_FLUSH`.
     pub flags: u32,
     /// OUT: 0 or a negative error number.
     pub status: i32,

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Capability: own frames can be mapped.
 pub const XEN_GDMA_CAP_OWN_FRAMES: u32 = 1 << 0;
-/// Capability: version 1 grant references can be mapped.
+/// Capability: grant references of version 1 tables can be mapped.
 pub const XEN_GDMA_CAP_GRANT_V1: u32 = 1 << 1;
 /// Capability: the caller's default context accepts mappings. Clear when the
 /// caller's devices are not behind an IOMMU that Xen programs for it alone, or
@@ -13,6 +13,12 @@ pub const XEN_GDMA_CAP_GRANT_V1: u32 = 1 << 1;
 pub const XEN_GDMA_CAP_DEFAULT_CONTEXT: u32 = 1 << 2;
 /// Capability: PCI devices can be asked for with `query_device`.
 pub const XEN_GDMA_CAP_PCI: u32 = 1 << 3;
+
+/// Capability: grant references of version 2 tables can be mapped: full-page
+/// entries, in tables of the granter's own pages.
+pub const XEN_GDMA_CAP_GRANT_V2: u32 = 1 << 4;
+/// Capability: the caller can create contexts.
+pub const XEN_GDMA_CAP_CONTEXTS: u32 = 1 << 5;
 
 /// One element of `XEN_GDMA_OP_QUERY`.
 ///
@@ -43,7 +49,8 @@ pub struct Query {
     pub used_pins: u32,
     /// OUT: mappings (handles) it holds now.
     pub mappings: u32,
-    /// OUT: most contexts it may create (0 in this version).
+    /// OUT: most contexts it may have besides the default one; 0 when its devices
+    /// are not behind an IOMMU that Xen programs.
     pub max_contexts: u32,
     /// OUT: first device address that `map` gives out or accepts in the default
     /// context; 0 when the default context accepts no mapping.

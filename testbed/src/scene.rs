@@ -53,7 +53,7 @@ impl Checked {
     /// From now on the domain's IOMMU caches that there is no translation.
     pub fn cache_absent_translations(&self, domain: u16) {
         let mut state = self.machine.state();
-        state.iommus.entry(domain).or_default().caches_absent = true;
+        state.iommus.entry((domain, 0)).or_default().caches_absent = true;
     }
 
     /// One `map` element of the backend; the call itself must succeed.

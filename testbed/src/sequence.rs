@@ -2,15 +2,22 @@
 //! Sequences of what guests, devices and failing hardware do, judged after every
 //! step. Property tests and the fuzzer make the sequences.
 
+pub mod contexts;
 pub mod grants;
 
 use arbitrary::{Arbitrary, Unstructured};
 use hypercall_abi::{
     grant::{GTF_PERMIT_ACCESS, GTF_READONLY},
-    mapping::{Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT},
+    mapping::{
+        Map, Unmap, XEN_GDMA_GRANT_DMA_ADDR, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT,
+        XEN_GDMA_MAP_GRANT_DMA, XEN_GDMA_NO_FLUSH,
+    },
 };
 
-use self::grants::GrantAction;
+use self::{
+    contexts::{ContextAction, DEVICES},
+    grants::GrantAction,
+};
 use crate::{
     elements::{
         READ, READ_WRITE, at, cpu_map, cpu_unmap, lookup_daddr, lookup_gaddr, map_grant, map_own,
@@ -132,6 +139,8 @@ pub enum Action {
     },
     /// Something about grant tables.
     Grants(GrantAction),
+    /// Something about contexts.
+    Contexts(ContextAction),
     /// Access control changes its mind.
     Refuse {
         /// Holder.
@@ -161,7 +170,7 @@ pub struct MapChoice {
 }
 
 impl MapChoice {
-    fn element(&self) -> Map {
+    fn element(&self, contexts: &[u32]) -> Map {
         let count = u32::from(self.count % 12);
         let flags = if self.flags & 1 == 0 {
             READ
@@ -174,10 +183,30 @@ impl MapChoice {
             let granter = DOMAINS[usize::from(self.from % 4) - 1];
             map_grant(granter, u64::from(self.source % 24), count.min(4), flags)
         };
+        let context = match contexts {
+            [] => 0,
+            _ if self.flags & 0x40 == 0 => 0,
+            _ => contexts[usize::from(self.dfn) % contexts.len()],
+        };
+        let first = if context == 0 {
+            HOLE
+        } else {
+            DomainSetup::CONTEXTS
+        };
         let op = if self.flags & 6 == 6 {
-            at(HOLE + u64::from(self.dfn % 66), op)
+            at(first + u64::from(self.dfn % 66), op)
         } else {
             op
+        };
+        let no_flush = if self.flags & 0x30 == 0x30 {
+            XEN_GDMA_NO_FLUSH
+        } else {
+            0
+        };
+        let op = Map {
+            context,
+            flags: op.flags | no_flush,
+            ..op
         };
         self.with_nonsense(op)
     }
@@ -185,7 +214,16 @@ impl MapChoice {
     fn with_nonsense(&self, op: Map) -> Map {
         match self.nonsense {
             0 => Map { pad0: 1, ..op },
-            1 => Map { context: 1, ..op },
+            1 => Map { context: 77, ..op },
+            9 if op.kind == XEN_GDMA_MAP_GRANT => Map {
+                kind: XEN_GDMA_MAP_GRANT_DMA,
+                source: XEN_GDMA_GRANT_DMA_ADDR | op.source << 12 | u64::from(self.dfn),
+                ..op
+            },
+            10 if op.kind == XEN_GDMA_MAP_GRANT => Map {
+                kind: XEN_GDMA_MAP_GRANT_DMA,
+                ..op
+            },
             2 => Map { kind: 3, ..op },
             3 => Map { flags: 0, ..op },
             4 => Map { daddr: 12, ..op },
@@ -235,6 +273,13 @@ impl Play {
                 ..holder(3)
             },
         ]);
+        for (sbdf, owner, group) in DEVICES {
+            checked.machine.plug(sbdf, owner, true);
+            let mut state = checked.machine.state();
+            if let Some(device) = state.pci.get_mut(&sbdf) {
+                device.group = group;
+            }
+        }
         for granter in DOMAINS {
             for gref in 0..16 {
                 let holder = if gref % 5 == 4 { 2 } else { 1 };
@@ -293,6 +338,7 @@ impl Play {
                 self.checked.lookup(Self::holder(holder), &mut ops);
             }
             Action::Grants(action) => self.act_on_tables(action),
+            Action::Contexts(action) => self.act_on_contexts(action),
             Action::Dma { .. } | Action::CpuMap { .. } | Action::CpuUnmap { .. } => {
                 self.use_mappings(action);
             }
@@ -302,7 +348,17 @@ impl Play {
     }
 
     fn map(&mut self, holder: u16, elements: &[MapChoice]) {
-        let mut ops: Vec<_> = elements.iter().take(6).map(MapChoice::element).collect();
+        let contexts: Vec<u32> = self
+            .checked
+            .reference
+            .contexts_of(holder)
+            .map(|(number, _)| number)
+            .collect();
+        let mut ops: Vec<_> = elements
+            .iter()
+            .take(6)
+            .map(|choice| choice.element(&contexts))
+            .collect();
         if !ops.is_empty() {
             self.checked.map(holder, &mut ops);
             self.checked.query(holder);
@@ -314,18 +370,24 @@ impl Play {
             .checked
             .reference
             .mappings_of(holder)
-            .map(|(handle, mapping)| (handle, *mapping))
+            .map(|(number, handle, mapping)| (number, handle, *mapping))
             .collect();
         let mut ops: Vec<_> = which
             .iter()
             .take(6)
             .filter(|_| !live.is_empty())
             .map(|&choice| {
-                let (handle, mapping) = live[usize::from(choice / 2) % live.len()];
-                if choice % 2 == 0 {
+                let (context, handle, mapping) = live[usize::from(choice / 2) % live.len()];
+                let op = if choice % 2 == 0 {
                     unmap_handle(handle)
                 } else {
                     unmap_range(mapping.dfn * 4096, mapping.count)
+                };
+                let flags = if choice >= 192 { XEN_GDMA_NO_FLUSH } else { 0 };
+                Unmap {
+                    context,
+                    flags: op.flags | flags,
+                    ..op
                 }
             })
             .collect();

@@ -117,11 +117,11 @@ fn query_tells_limits_and_usage() {
     checked.mapped(map_own(10, 4, READ));
     checked.mapped(map_grant(FRONTEND, 8, 2, READ));
     let answer = checked.query(BACKEND);
-    assert_eq!(answer.abi_version, 0x0001_0000);
-    assert_eq!(answer.capabilities, 0xf);
+    assert_eq!(answer.abi_version, 0x0001_0001);
+    assert_eq!(answer.capabilities, 0x3f);
     assert_eq!((answer.max_batch, answer.max_frames), (65536, 128));
     assert_eq!((answer.max_pins, answer.used_pins), (1024, 6));
-    assert_eq!((answer.mappings, answer.max_contexts), (2, 0));
+    assert_eq!((answer.mappings, answer.max_contexts), (2, 4));
     assert_eq!(answer.daddr_first, HOLE * 4096);
     assert_eq!(answer.daddr_last % 4096, 4095);
     assert!(answer.daddr_last > answer.daddr_first);
@@ -226,8 +226,8 @@ fn device(id: u64) -> QueryDevice {
 #[test]
 fn query_device_errors() {
     let mut checked = scene();
-    checked.machine.state().pci.insert(8, (BACKEND, true));
-    checked.machine.state().pci.insert(9, (BYSTANDER, true));
+    checked.machine.plug(8, BACKEND, true);
+    checked.machine.plug(9, BYSTANDER, true);
     for (op, status) in [
         (
             QueryDevice {
@@ -280,7 +280,7 @@ fn query_device_treatments() {
             iommu,
             ..DomainSetup::pvh(BACKEND)
         });
-        checked.machine.state().pci.insert(8, (BACKEND, behind));
+        checked.machine.plug(8, BACKEND, behind);
         let answer = checked.query_device(BACKEND, device(8));
         assert_eq!(
             (answer.status, answer.treatment, answer.flags),

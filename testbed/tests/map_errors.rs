@@ -22,7 +22,14 @@ fn einval_fields() {
     let good = map_own(3, 1, READ);
     let bad = [
         Map { pad0: 1, ..good },
+        Map { kind: 3, ..good },
+        // No grant-DMA address: bit 63 is missing, or there are bits above the reference.
         Map { kind: 2, ..good },
+        Map {
+            kind: 2,
+            source: 1 << 63 | 1 << 44 | 8 << 12,
+            ..good
+        },
         Map {
             kind: u16::MAX,
             ..good
@@ -34,7 +41,7 @@ fn einval_fields() {
             ..good
         },
         Map {
-            flags: READ | 8,
+            flags: READ | 16,
             ..good
         },
         Map {

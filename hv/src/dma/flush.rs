@@ -3,7 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::context::DmaPin;
+use super::{context::DmaPin, space::Space};
 use crate::{
     host::{Domain, Host},
     state::DomainState,
@@ -14,20 +14,21 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushFailed;
 
-/// Flushes once for everything that waits, then gives the frames back.
+/// Flushes once for everything that waits in `space`, then gives the frames back.
 ///
-/// Takes the holder's context lock and, never at the same time, granters' table
-/// locks. Bounded by the number of frames waiting, which callers keep small.
+/// Takes the context's lock and, never at the same time, granters' table locks.
+/// Bounded by the number of frames waiting, which callers keep small.
 pub fn flush<H: Host>(
     host: &H,
     holder: &H::Domain,
     state: &DomainState<H>,
+    space: &Space<H>,
 ) -> Result<(), FlushFailed> {
-    let Some((mut chain, range, flags)) = state.dma.context.lock().take_pending() else {
+    let Some((mut chain, range, flags)) = space.context.lock().take_pending() else {
         return Ok(());
     };
-    let flushed = host.iommu_flush(holder, range, flags);
-    let mut context = state.dma.context.lock();
+    let flushed = host.iommu_flush(space.tables(holder), range, flags);
+    let mut context = space.context.lock();
     context.flush_ended();
     let Ok(proof) = flushed else {
         log::error!(
@@ -36,14 +37,18 @@ pub fn flush<H: Host>(
             chain.count
         );
         context.return_pending(chain);
+        drop(context);
+        let failed = &state.dma.counters.failed_flushes;
+        failed.fetch_add(1, Ordering::Relaxed);
         return Err(FlushFailed);
     };
     drop(context);
     if chain.count != 0 {
-        state.dma.flushes.fetch_add(1, Ordering::Relaxed);
+        state.dma.counters.flushes.fetch_add(1, Ordering::Relaxed);
     }
+    let quota = &state.dma.pins;
     loop {
-        let pin = state.dma.context.lock().take_flushed(&mut chain, &proof);
+        let pin = space.context.lock().take_flushed(quota, &mut chain, &proof);
         match pin {
             Some(pin) => release(host, pin),
             None => return Ok(()),

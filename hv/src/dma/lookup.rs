@@ -4,12 +4,11 @@
 
 use hypercall_abi::{
     Errno,
-    command::XEN_GDMA_CONTEXT_DEFAULT,
     lookup::{Lookup, XEN_GDMA_LOOKUP_DADDR, XEN_GDMA_LOOKUP_GADDR},
     mapping::{XEN_GDMA_MAP_GRANT, XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ, XEN_GDMA_MAP_WRITE},
 };
 
-use super::context::{Found, FoundSource};
+use super::context::{Found, FoundSource, Source};
 use crate::{
     addr::{Access, Dfn, Gfn, PAGE_SHIFT, PAGE_SIZE},
     host::{Domain, Host},
@@ -46,11 +45,7 @@ fn check(op: &Lookup) -> Result<(), LookupError> {
         XEN_GDMA_LOOKUP_DADDR => return Err(LookupError::BadField("index")),
         _ => return Err(LookupError::BadField("kind")),
     }
-    if op.context == XEN_GDMA_CONTEXT_DEFAULT {
-        Ok(())
-    } else {
-        Err(LookupError::NoContext)
-    }
+    Ok(())
 }
 
 fn wire_flags(access: Access) -> u32 {
@@ -66,15 +61,17 @@ fn wire_flags(access: Access) -> u32 {
 
 /// Works on one `lookup` element.
 ///
-/// Takes the holder's context lock.
+/// Takes the lock of the holder's contexts for reading, then the context's.
 pub fn lookup<H: Host>(host: &H, holder: &H::Domain, op: &mut Lookup) -> Result<(), LookupError> {
     check(op)?;
     let state = holder.state().ok_or(LookupError::NotFound)?;
-    let context = state.dma.context.lock();
+    let space = state.dma.space(host, op.context);
+    let space = space.ok_or(LookupError::NoContext)?;
+    let context = space.context.lock();
     let found = if op.kind == XEN_GDMA_LOOKUP_DADDR {
         context.by_dfn(host, Dfn::of_address(op.addr))
     } else {
-        context.by_gfn(Gfn::of_address(op.addr), op.index)
+        context.by_source(Source::own(Gfn::of_address(op.addr)), op.index)
     };
     drop(context);
     let found = found.ok_or(LookupError::NotFound)?;

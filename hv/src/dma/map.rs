@@ -7,22 +7,26 @@
 
 use hypercall_abi::{
     Errno,
-    command::{XEN_GDMA_CONTEXT_DEFAULT, XEN_GDMA_MAX_FRAMES},
+    command::XEN_GDMA_MAX_FRAMES,
     grant::{GNTMAP_DEVICE_MAP, GNTMAP_READONLY},
     mapping::{
-        Map, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT, XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ,
-        XEN_GDMA_MAP_WRITE,
+        Map, Unmap, XEN_GDMA_GRANT_DMA_ADDR, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT,
+        XEN_GDMA_MAP_GRANT_DMA, XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ, XEN_GDMA_MAP_WRITE,
+        XEN_GDMA_NO_FLUSH,
     },
 };
 
 use super::{
+    attach::usable,
     context::{Context, DmaPin, Handle, Reservation, ReserveError},
     flush,
+    space::{SharedSpace, Space},
+    unmap::Unmaps,
 };
 use crate::{
-    addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SIZE},
+    addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SHIFT, PAGE_SIZE},
     grant::{EntryError, Pin, PinError, Usage, active::PinKind},
-    host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuMode},
+    host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuError, IommuMode},
     state::DomainState,
     sync::SpinLock,
 };
@@ -54,7 +58,7 @@ impl From<MapError> for Errno {
     fn from(error: MapError) -> Self {
         match error {
             MapError::BadField(_) | MapError::Reserve(ReserveError::OutOfRange) => Self::Inval,
-            MapError::NoContext => Self::NoEnt,
+            MapError::NoContext | MapError::Reserve(ReserveError::Closed) => Self::NoEnt,
             MapError::NotMappable => Self::OpNotSupp,
             MapError::NoGranter(_) | MapError::Pin(PinError::NoTable) => Self::Srch,
             MapError::Refused => Self::Perm,
@@ -99,11 +103,16 @@ struct Request {
     count: u32,
     access: Access,
     wanted: Option<Dfn>,
+    /// Into the first page.
+    offset: u64,
+    /// The flush can wait until another call.
+    no_flush: bool,
 }
 
 impl Request {
     fn parse(op: &Map) -> Result<Self, MapError> {
-        const KNOWN: u32 = XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE | XEN_GDMA_MAP_FIXED;
+        const KNOWN: u32 =
+            XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE | XEN_GDMA_MAP_FIXED | XEN_GDMA_NO_FLUSH;
         if op.pad0 != 0 {
             return Err(MapError::BadField("pad0"));
         }
@@ -121,17 +130,18 @@ impl Request {
         if !op.daddr.is_multiple_of(PAGE_SIZE) || (!fixed && op.daddr != 0) {
             return Err(MapError::BadField("daddr"));
         }
-        let request = Self {
+        Ok(Self {
             source: Self::parse_source(op)?,
             count: op.nr_frames,
             access,
             wanted: fixed.then_some(Dfn::of_address(op.daddr)),
-        };
-        if op.context == XEN_GDMA_CONTEXT_DEFAULT {
-            Ok(request)
-        } else {
-            Err(MapError::NoContext)
-        }
+            offset: if op.kind == XEN_GDMA_MAP_GRANT_DMA {
+                op.source % PAGE_SIZE
+            } else {
+                0
+            },
+            no_flush: op.flags & XEN_GDMA_NO_FLUSH != 0,
+        })
     }
 
     /// A device address that the guest has chosen is inside `range`.
@@ -148,6 +158,13 @@ impl Request {
             XEN_GDMA_MAP_OWN if op.domid == 0 => Ok(Source::Own(Gfn::new(op.source))),
             XEN_GDMA_MAP_OWN => Err(MapError::BadField("domid")),
             XEN_GDMA_MAP_GRANT => Ok(Source::Grant(DomId(op.domid), op.source)),
+            XEN_GDMA_MAP_GRANT_DMA => {
+                let gref = (op.source & !XEN_GDMA_GRANT_DMA_ADDR) >> PAGE_SHIFT;
+                if op.source & XEN_GDMA_GRANT_DMA_ADDR == 0 || gref > u64::from(u32::MAX) {
+                    return Err(MapError::BadField("source"));
+                }
+                Ok(Source::Grant(DomId(op.domid), gref))
+            }
             _ => Err(MapError::BadField("kind")),
         }
     }
@@ -157,75 +174,108 @@ impl Request {
 /// at a time. Only a guest that fills the hole on purpose has so many there.
 const RESERVE_ATTEMPTS: u32 = 64;
 
-/// Works on one `map` element. On success `op` carries device address and handle,
-/// and `flush` what is left to be flushed before devices see the mapping.
-///
-/// Takes the holder's context lock and, never at the same time, the granter's
-/// table lock.
-pub fn map<H: Host>(
-    host: &H,
-    holder: &H::Domain,
-    op: &mut Map,
-    flush: &mut MapFlush,
-) -> Result<(), MapError> {
-    let request = Request::parse(op)?;
-    let state = holder.state().ok_or(MapError::NotMappable)?;
-    let range = open_default_context(host, holder, state)?;
-    if !request.fits(range) {
-        return Err(MapError::Reserve(ReserveError::OutOfRange));
-    }
-    let granter = find_granter(host, holder, &request)?;
-    let reservation = reserve(host, holder, state, range, &request)?;
-    if let Err(error) = pin_all(
-        host,
-        holder,
-        state,
-        granter.as_ref(),
-        &request,
-        &reservation,
-    ) {
-        withdraw(host, state, reservation);
-        return Err(error);
-    }
-    let extent = reservation.range;
-    let handle = program(host, holder, state, reservation, request.access, flush)?;
-    flush.extend(extent);
-    op.daddr = extent.first.to_address().ok_or(MapError::Iommu)?;
-    op.handle = handle.wire();
-    Ok(())
+/// The `map` elements of one call: new mappings, and what makes them visible at the
+/// end, once for each run of elements of one context.
+pub struct Maps<'a, H: Host> {
+    holder: &'a H::Domain,
+    state: &'a DomainState<H>,
+    space: Option<SharedSpace<H>>,
+    /// Some element wants to be visible to devices before the call ends.
+    wanted: bool,
+    failed: bool,
 }
 
-/// Device frames that became translated and what Xen's IOMMU code wants flushed
-/// for them (nothing, on hardware that does not cache absent entries).
-#[derive(Debug, Default)]
-pub struct MapFlush {
-    range: Option<DfnRange>,
-    flags: FlushFlags,
-}
-
-impl MapFlush {
-    fn extend(&mut self, new: DfnRange) {
-        self.range = Some(match self.range {
-            None => new,
-            Some(old) => {
-                let first = old.first.min(new.first);
-                let end = (old.first.number() + old.count).max(new.first.number() + new.count);
-                DfnRange {
-                    first,
-                    count: end - first.number(),
-                }
-            }
-        });
+impl<'a, H: Host> Maps<'a, H> {
+    /// None yet.
+    pub fn new(holder: &'a H::Domain, state: &'a DomainState<H>) -> Self {
+        Self {
+            holder,
+            state,
+            space: None,
+            wanted: false,
+            failed: false,
+        }
     }
 
-    /// Makes the new mappings visible to devices.
-    pub fn complete<H: Host>(self, host: &H, holder: &H::Domain) -> Result<(), MapError> {
-        let Some(range) = self.range else {
-            return Ok(());
+    /// Works on one element. On success `op` carries device address and handle.
+    ///
+    /// Takes the context's lock and, never at the same time, the granter's table
+    /// lock; that of the holder's contexts for reading, if it is not the context of
+    /// the last element.
+    pub fn map(&mut self, host: &H, op: &mut Map) -> Result<(), MapError> {
+        let request = Request::parse(op)?;
+        self.enter(host, op.context)?;
+        let space = self.space.as_ref().ok_or(MapError::NoContext)?;
+        let (holder, state) = (self.holder, self.state);
+        let place = Place {
+            holder,
+            state,
+            space,
         };
-        host.iommu_flush(holder, range, self.flags)
-            .map(|_proof| ())
-            .map_err(|_| MapError::Iommu)
+        let (extent, handle) = place.map(host, &request)?;
+        self.wanted |=
+            !request.no_flush || host.must_flush_soon(space.context.lock().pending_flags());
+        op.daddr = extent
+            .first
+            .to_address()
+            .and_then(|address| address.checked_add(request.offset))
+            .ok_or(MapError::Iommu)?;
+        op.handle = handle.wire();
+        Ok(())
+    }
+
+    /// Makes the context with this number the one at work.
+    fn enter(&mut self, host: &H, number: u32) -> Result<(), MapError> {
+        if self
+            .space
+            .as_ref()
+            .is_some_and(|space| space.number() == number)
+        {
+            return Ok(());
+        }
+        let space = self.state.dma.space(host, number);
+        let space = space.ok_or(MapError::NoContext)?;
+        self.failed |= self.settle(host).is_err();
+        self.space = Some(space);
+        Ok(())
+    }
+
+    /// Makes the new mappings of the context at work visible to devices, if an
+    /// element wants that.
+    fn settle(&mut self, host: &H) -> Result<(), MapError> {
+        match &self.space {
+            Some(space) if core::mem::take(&mut self.wanted) => {
+                flush::flush(host, self.holder, self.state, space).map_err(|_| MapError::Iommu)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes back mappings that the guest was not told of.
+    pub fn undo<'e>(&mut self, host: &H, lost: impl Iterator<Item = &'e Map>) {
+        let mut unmaps = Unmaps::new(self.holder, self.state);
+        for element in lost {
+            // A failure is logged, and the frames stay pinned until a flush succeeds.
+            let _ = unmaps.unmap(
+                host,
+                &Unmap {
+                    handle: element.handle,
+                    context: element.context,
+                    ..Unmap::default()
+                },
+            );
+        }
+        let _ = unmaps.finish(host, false);
+    }
+
+    /// What is left to be done when the call ends or is preempted.
+    pub fn finish(&mut self, host: &H) -> Result<(), MapError> {
+        self.settle(host)?;
+        if core::mem::take(&mut self.failed) {
+            Err(MapError::Iommu)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -234,92 +284,199 @@ pub fn default_range<H: Host>(host: &H, holder: &H::Domain) -> Option<DfnRange> 
     if !holder.is_translated() || host.iommu_mode(holder) != IommuMode::OwnTables {
         return None;
     }
-    host.device_hole(holder).filter(|hole| hole.count != 0)
+    let max_pins = holder.state()?.dma.first_max_pins;
+    host.device_hole(holder)
+        .map(|hole| usable(hole, max_pins))
+        .filter(|range| range.count != 0)
 }
 
-fn open_default_context<H: Host>(
-    host: &H,
-    holder: &H::Domain,
-    state: &DomainState<H>,
-) -> Result<DfnRange, MapError> {
-    if let Some(range) = state.dma.context.lock().range() {
-        return Ok(range);
-    }
-    let hole = default_range(host, holder).ok_or(MapError::NotMappable)?;
-    state
-        .dma
-        .context
-        .lock()
-        .open(hole)
-        .map_err(MapError::Reserve)
+/// Where a mapping goes.
+struct Place<'a, H: Host> {
+    holder: &'a H::Domain,
+    state: &'a DomainState<H>,
+    space: &'a Space<H>,
 }
 
-fn find_granter<H: Host>(
-    host: &H,
-    holder: &H::Domain,
-    request: &Request,
-) -> Result<Option<H::Domain>, MapError> {
-    let Source::Grant(domid, _) = request.source else {
-        return Ok(None);
-    };
-    let granter = if domid == DomId::SELF {
-        host.current()
-    } else {
-        host.domain(domid).ok_or(MapError::NoGranter(domid))?
-    };
-    let readonly = if request.access.write {
-        0
-    } else {
-        GNTMAP_READONLY
-    };
-    host.may_map_grant(holder, &granter, GNTMAP_DEVICE_MAP | readonly)
-        .map_err(|_| MapError::Refused)?;
-    Ok(Some(granter))
-}
-
-/// Sets device frames, a handle and quota aside, where the guest has nothing of its
-/// own.
-fn reserve<H: Host>(
-    host: &H,
-    holder: &H::Domain,
-    state: &DomainState<H>,
-    range: DfnRange,
-    request: &Request,
-) -> Result<Reservation, MapError> {
-    for _ in 0..RESERVE_ATTEMPTS {
-        let mut context = state.dma.context.lock();
-        let reservation = context
-            .reserve(range, request.wanted, request.count, request.access)
-            .map_err(MapError::Reserve)?;
-        let first = reservation.range.first.number();
-        let taken = (first..first + reservation.range.count)
-            .find(|&frame| !host.gfn_is_hole(holder, Gfn::new(frame)));
-        let Some(taken) = taken else {
-            return Ok(reservation);
-        };
-        // The guest has put something there since the context was opened.
-        while context.withdraw_next(&reservation).is_some() {}
-        if request.wanted.is_some() {
-            return Err(MapError::Reserve(ReserveError::InUse));
+impl<H: Host> Place<'_, H> {
+    fn map(&self, host: &H, request: &Request) -> Result<(DfnRange, Handle), MapError> {
+        let range = self.open(host)?;
+        if !request.fits(range) {
+            return Err(MapError::Reserve(ReserveError::OutOfRange));
         }
-        context.search_behind(Dfn::new(taken));
+        let granter = self.find_granter(host, request)?;
+        let reservation = self.reserve(host, range, request)?;
+        if let Err(error) = self.pin_all(host, granter.as_ref(), request, &reservation) {
+            self.withdraw(host, &reservation);
+            return Err(error);
+        }
+        let extent = reservation.range;
+        let handle = self.program(host, reservation, request.access)?;
+        Ok((extent, handle))
     }
-    Err(MapError::Reserve(ReserveError::NoSpace))
-}
 
-fn pin_all<H: Host>(
-    host: &H,
-    holder: &H::Domain,
-    state: &DomainState<H>,
-    granter: Option<&H::Domain>,
-    request: &Request,
-    reservation: &Reservation,
-) -> Result<(), MapError> {
-    for nth in 0..request.count {
-        let pin = pin_one(host, holder, granter, request, nth)?;
-        state.dma.context.lock().place(reservation, nth, pin);
+    /// The context's device frames.
+    fn open(&self, host: &H) -> Result<DfnRange, MapError> {
+        if let Some(range) = self.space.context.lock().range() {
+            return Ok(range);
+        }
+        let range = default_range(host, self.holder).ok_or(MapError::NotMappable)?;
+        let mut context = self.space.context.lock();
+        context.open(range).map_err(MapError::Reserve)
     }
-    Ok(())
+
+    fn find_granter(&self, host: &H, request: &Request) -> Result<Option<H::Domain>, MapError> {
+        let Source::Grant(domid, _) = request.source else {
+            return Ok(None);
+        };
+        let granter = if domid == DomId::SELF {
+            host.current()
+        } else {
+            host.domain(domid).ok_or(MapError::NoGranter(domid))?
+        };
+        let readonly = if request.access.write {
+            0
+        } else {
+            GNTMAP_READONLY
+        };
+        host.may_map_grant(self.holder, &granter, GNTMAP_DEVICE_MAP | readonly)
+            .map_err(|_| MapError::Refused)?;
+        Ok(Some(granter))
+    }
+
+    /// Sets device frames, a handle and quota aside, where the guest has nothing of
+    /// its own.
+    fn reserve(
+        &self,
+        host: &H,
+        range: DfnRange,
+        request: &Request,
+    ) -> Result<Reservation, MapError> {
+        let quota = &self.state.dma.pins;
+        for _ in 0..RESERVE_ATTEMPTS {
+            let mut context = self.space.context.lock();
+            let reservation = context
+                .reserve(quota, range, request.wanted, request.count, request.access)
+                .map_err(MapError::Reserve)?;
+            let Some(taken) = self.in_the_way(host, reservation.range) else {
+                return Ok(reservation);
+            };
+            // The guest has put something there since the context was opened.
+            while context.withdraw_next(quota, &reservation).is_some() {}
+            if request.wanted.is_some() {
+                return Err(MapError::Reserve(ReserveError::InUse));
+            }
+            context.search_behind(taken);
+        }
+        Err(MapError::Reserve(ReserveError::NoSpace))
+    }
+
+    /// A frame of the guest's own among device frames. Only the default context has
+    /// any.
+    fn in_the_way(&self, host: &H, range: DfnRange) -> Option<Dfn> {
+        if self.space.own_tables().is_some() {
+            return None;
+        }
+        let first = range.first.number();
+        (first..first + range.count)
+            .find(|&frame| !host.gfn_is_hole(self.holder, Gfn::new(frame)))
+            .map(Dfn::new)
+    }
+
+    fn pin_all(
+        &self,
+        host: &H,
+        granter: Option<&H::Domain>,
+        request: &Request,
+        reservation: &Reservation,
+    ) -> Result<(), MapError> {
+        for nth in 0..request.count {
+            let pin = pin_one(host, self.holder, granter, request, nth)?;
+            self.space.context.lock().place(reservation, nth, pin);
+        }
+        Ok(())
+    }
+
+    /// Gives back a reservation that the IOMMU never saw.
+    fn withdraw(&self, host: &H, reservation: &Reservation) {
+        let quota = &self.state.dma.pins;
+        loop {
+            let pin = self.space.context.lock().withdraw_next(quota, reservation);
+            match pin {
+                Some(pin) => flush::release(host, pin),
+                None => return,
+            }
+        }
+    }
+
+    /// Programs the IOMMU and turns the reservation into a mapping.
+    fn program(
+        &self,
+        host: &H,
+        reservation: Reservation,
+        access: Access,
+    ) -> Result<Handle, MapError> {
+        let mut context = self.space.context.lock();
+        if let Err(error) = context.prepare_commit(&reservation) {
+            drop(context);
+            self.withdraw(host, &reservation);
+            return Err(MapError::Reserve(error));
+        }
+        match self.program_runs(host, &context, &reservation, access) {
+            Ok(flags) => {
+                self.state.dma.counters.mapped(reservation.range.count);
+                context.note_mapped(&reservation, flags);
+                context.commit(reservation).ok_or(MapError::Iommu)
+            }
+            Err(ProgramError::Withdrawn(flags)) => {
+                context.abandon(reservation, flags);
+                drop(context);
+                // If this fails too the frames stay pinned until a flush succeeds.
+                let _ = flush::flush(host, self.holder, self.state, self.space);
+                Err(MapError::Iommu)
+            }
+            Err(ProgramError::Stuck) => {
+                // Devices reach a part of it, so it must be a mapping, though the
+                // guest is not told its name: an unmap by address, or the holder's
+                // death, tries again.
+                self.state.dma.counters.mapped(reservation.range.count);
+                let _ = context.commit(reservation);
+                Err(MapError::Iommu)
+            }
+        }
+    }
+
+    fn program_runs(
+        &self,
+        host: &H,
+        context: &Context<H>,
+        reservation: &Reservation,
+        access: Access,
+    ) -> Result<FlushFlags, ProgramError> {
+        let tables = self.space.tables(self.holder);
+        let mut flags = FlushFlags::NONE;
+        let mut done = 0;
+        let mapped = context.try_for_each_run(reservation, |dfn, mfn, length| {
+            host.iommu_map(tables, dfn, mfn, length, access, &mut flags)?;
+            done += length;
+            Ok::<(), IommuError>(())
+        });
+        if mapped.is_ok() {
+            return Ok(flags);
+        }
+        if done != 0
+            && host
+                .iommu_unmap(tables, reservation.range.first, done, &mut flags)
+                .is_err()
+        {
+            log::error!(
+                "{}: IOMMU refuses map and unmap at dfn {:#x}",
+                self.holder.id(),
+                reservation.range.first.number()
+            );
+            return Err(ProgramError::Stuck);
+        }
+        Err(ProgramError::Withdrawn(flags))
+    }
 }
 
 fn pin_one<H: Host>(
@@ -359,90 +516,10 @@ fn pin_one<H: Host>(
     }
 }
 
-/// Gives back a reservation that the IOMMU never saw.
-fn withdraw<H: Host>(host: &H, state: &DomainState<H>, reservation: Reservation) {
-    loop {
-        let pin = state.dma.context.lock().withdraw_next(&reservation);
-        match pin {
-            Some(pin) => flush::release(host, pin),
-            None => return,
-        }
-    }
-}
-
-/// Programs the IOMMU and turns the reservation into a mapping.
-fn program<H: Host>(
-    host: &H,
-    holder: &H::Domain,
-    state: &DomainState<H>,
-    reservation: Reservation,
-    access: Access,
-    flush: &mut MapFlush,
-) -> Result<Handle, MapError> {
-    let mut context = state.dma.context.lock();
-    if let Err(error) = context.prepare_commit(&reservation) {
-        drop(context);
-        withdraw(host, state, reservation);
-        return Err(MapError::Reserve(error));
-    }
-    match program_runs(host, holder, &context, &reservation, access) {
-        Ok(flags) => {
-            flush.flags.add(flags);
-            context.commit(reservation).ok_or(MapError::Iommu)
-        }
-        Err(ProgramError::Withdrawn(flags)) => {
-            context.abandon(reservation, flags);
-            drop(context);
-            // If this fails too the frames stay pinned until a flush succeeds.
-            let _ = flush::flush(host, holder, state);
-            Err(MapError::Iommu)
-        }
-        Err(ProgramError::Stuck) => {
-            // Devices reach a part of it, so it must be a mapping, though the
-            // guest is not told its name: an unmap by address, or the holder's
-            // death, tries again.
-            let _ = context.commit(reservation);
-            Err(MapError::Iommu)
-        }
-    }
-}
-
 /// How far the IOMMU got when it refused to map.
 enum ProgramError {
     /// What was mapped has been unmapped again and wants this flush.
     Withdrawn(FlushFlags),
     /// It refuses to unmap as well.
     Stuck,
-}
-
-fn program_runs<H: Host>(
-    host: &H,
-    holder: &H::Domain,
-    context: &Context<H>,
-    reservation: &Reservation,
-    access: Access,
-) -> Result<FlushFlags, ProgramError> {
-    let mut flags = FlushFlags::NONE;
-    let mut done = 0;
-    let mapped = context.try_for_each_run(reservation, |dfn, mfn, length| {
-        host.iommu_map(holder, dfn, mfn, length, access, &mut flags)?;
-        done += length;
-        Ok::<(), crate::host::IommuError>(())
-    });
-    if mapped.is_ok() {
-        return Ok(flags);
-    }
-    if done != 0
-        && host
-            .iommu_unmap(holder, reservation.range.first, done, &mut flags)
-            .is_err()
-    {
-        log::error!(
-            "{}: IOMMU refuses map and unmap at dfn {:#x}",
-            holder.id(),
-            reservation.range.first.number()
-        );
-        return Err(ProgramError::Stuck);
-    }
-    Err(ProgramError::Withdrawn(flags))
 }

@@ -4,12 +4,16 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`attach`] | contexts: making and ending them, moving devices |
 //! | [`map`] | validation of `map`, pinning of the frames, programming of the IOMMU |
 //! | [`unmap`] | `unmap`, and the release of what a dying domain leaves |
 //! | [`flush`] | the IOTLB flush, and what may happen only after it |
 //! | [`lookup`] | both directions of the look-up |
+//! | [`control`] | revocation by the granter, limits, counters |
 //! | [`query`] | what the service offers, and which treatment a device needs |
+//! | [`space`] | the device address spaces of a domain, by number |
 //! | [`context`] | a device address space: pages, mappings, free addresses |
+//! | [`quota`] | how much a domain may hold |
 //! | [`unflushed`] | values that an IOTLB may still use |
 //!
 //! A page of a context goes through these states; nothing else is possible:
@@ -20,43 +24,113 @@
 //!             +----------+--> Free          (the map failed before the IOMMU saw it)
 //! ```
 
+pub mod attach;
 pub mod context;
+pub mod control;
 pub mod flush;
 pub mod lookup;
 pub mod map;
 pub mod query;
+pub mod quota;
+pub mod space;
 pub mod unflushed;
 pub mod unmap;
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 pub use context::{Context, DmaPin, Handle};
 pub use unflushed::Unflushed;
 
-use crate::{
-    host::Host,
-    sync::{Rank, SpinLock},
+use self::{
+    quota::Quota,
+    space::{SharedSpace, Spaces},
 };
+use crate::{
+    host::{Host, OutOfMemory},
+    sync::{Rank, ReadWriteLock},
+};
+
+/// What happened since the domain was created.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Mappings made.
+    pub maps: AtomicU64,
+    /// Frames in them.
+    pub mapped_frames: AtomicU64,
+    /// Mappings ended.
+    pub unmaps: AtomicU64,
+    /// Frames in them.
+    pub unmapped_frames: AtomicU64,
+    /// Flushes that gave frames back.
+    pub flushes: AtomicU64,
+    /// Flushes that failed.
+    pub failed_flushes: AtomicU64,
+    /// Mappings that their granters ended.
+    pub revoked: AtomicU64,
+    /// Devices moved.
+    pub attaches: AtomicU64,
+}
+
+/// Limits of a domain as holder of DMA mappings.
+#[derive(Clone, Copy, Debug)]
+pub struct DmaLimits {
+    /// Most frames pinned at once.
+    pub max_pins: u32,
+    /// Most contexts besides the default one.
+    pub max_contexts: u32,
+}
 
 /// A domain as holder of DMA mappings.
 pub struct Dma<H: Host> {
-    /// The default context.
-    pub(crate) context: H::Spin<Context<H>>,
-    /// Flushes that gave frames back.
-    pub(crate) flushes: AtomicU64,
+    default: SharedSpace<H>,
+    spaces: H::ReadWrite<Spaces<H>>,
+    /// Frames pinned, those waiting for a flush included.
+    pub(crate) pins: Quota,
+    /// Their limit when the domain was created: the default context's range has room
+    /// for these, whatever the limit is later.
+    pub(crate) first_max_pins: u32,
+    /// Contexts besides the default one.
+    pub(crate) contexts: Quota,
+    pub(crate) counters: Counters,
+}
+
+impl Counters {
+    /// A mapping was made.
+    fn mapped(&self, frames: u64) {
+        self.maps.fetch_add(1, Ordering::Release);
+        self.mapped_frames.fetch_add(frames, Ordering::Relaxed);
+    }
+
+    /// A mapping was ended.
+    fn unmapped(&self, frames: u64) {
+        self.unmaps.fetch_add(1, Ordering::Release);
+        self.unmapped_frames.fetch_add(frames, Ordering::Relaxed);
+    }
 }
 
 impl<H: Host> Dma<H> {
-    /// No mappings yet, and never more than `max_pins` frames.
-    pub fn new(max_pins: u32) -> Self {
-        Self {
-            context: H::Spin::new(Rank::Context, Context::new(max_pins)),
-            flushes: AtomicU64::new(0),
-        }
+    /// No mappings and no contexts yet.
+    pub fn new(host: &H, limits: DmaLimits) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            default: Self::new_default(host)?,
+            spaces: H::ReadWrite::new(Rank::Spaces, Spaces::new()),
+            pins: Quota::new(limits.max_pins),
+            first_max_pins: limits.max_pins,
+            contexts: Quota::new(limits.max_contexts),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Mappings that have not ended.
+    pub fn live(&self) -> u32 {
+        // In this order: no mapping ends before it is made.
+        let ended = self.counters.unmaps.load(Ordering::Acquire);
+        let made = self.counters.maps.load(Ordering::Acquire);
+        made.saturating_sub(ended) as u32
     }
 
     /// Frames pinned now, those waiting for a flush included.
     pub fn pinned(&self) -> u32 {
-        self.context.lock().pinned()
+        self.pins.used()
     }
 }

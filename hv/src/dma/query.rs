@@ -11,15 +11,15 @@ use hypercall_abi::{
     },
     device::{
         QueryDevice, XEN_GDMA_DEVICE_PCI, XEN_GDMA_DEVICE_PROTECTED, XEN_GDMA_TREATMENT_BOUNCE,
-        XEN_GDMA_TREATMENT_IDENTITY, XEN_GDMA_TREATMENT_TRANSLATED,
+        XEN_GDMA_TREATMENT_CONTEXT, XEN_GDMA_TREATMENT_IDENTITY, XEN_GDMA_TREATMENT_TRANSLATED,
     },
     query::{
-        Query, XEN_GDMA_CAP_DEFAULT_CONTEXT, XEN_GDMA_CAP_GRANT_V1, XEN_GDMA_CAP_OWN_FRAMES,
-        XEN_GDMA_CAP_PCI,
+        Query, XEN_GDMA_CAP_CONTEXTS, XEN_GDMA_CAP_DEFAULT_CONTEXT, XEN_GDMA_CAP_GRANT_V1,
+        XEN_GDMA_CAP_GRANT_V2, XEN_GDMA_CAP_OWN_FRAMES, XEN_GDMA_CAP_PCI,
     },
 };
 
-use super::map::default_range;
+use super::{attach::can_create, map::default_range};
 use crate::{
     addr::{DfnRange, DomId, PAGE_SHIFT},
     host::{DeviceError, Domain, Host, IommuMode},
@@ -50,7 +50,7 @@ impl From<QueryError> for Errno {
 
 /// Works on one `query` element.
 ///
-/// Takes the caller's context lock.
+/// Takes the lock of the default context.
 pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<(), QueryError> {
     if op.pad0 != 0 {
         return Err(QueryError::BadField("pad0"));
@@ -61,17 +61,21 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
     }
     let state = caller.state().ok_or(QueryError::NoDomain(domid))?;
     let hole = default_range(host, caller);
-    let context = state.dma.context.lock();
-    let range = context
-        .range()
-        .or_else(|| hole.map(|hole| context.usable(hole)))
-        .filter(|range| range.count != 0);
-    op.max_pins = context.max_pins();
-    op.used_pins = context.pinned();
-    op.mappings = context.live();
-    drop(context);
+    let space = state
+        .dma
+        .space(host, XEN_GDMA_CONTEXT_DEFAULT)
+        .ok_or(QueryError::NoDomain(domid))?;
+    let range = space.context.lock().range().or(hole);
+    op.mappings = state.dma.live();
+    op.max_pins = state.dma.pins.limit();
+    op.used_pins = state.dma.pins.used();
     op.abi_version = XEN_GDMA_ABI_VERSION;
-    op.capabilities = XEN_GDMA_CAP_OWN_FRAMES | XEN_GDMA_CAP_GRANT_V1;
+    op.capabilities = XEN_GDMA_CAP_OWN_FRAMES | XEN_GDMA_CAP_GRANT_V1 | XEN_GDMA_CAP_GRANT_V2;
+    op.max_contexts = 0;
+    if can_create(host, caller) {
+        op.capabilities |= XEN_GDMA_CAP_CONTEXTS;
+        op.max_contexts = state.dma.contexts.limit();
+    }
     if host.has_pci() {
         op.capabilities |= XEN_GDMA_CAP_PCI;
     }
@@ -80,10 +84,9 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
     }
     op.max_batch = XEN_GDMA_MAX_BATCH;
     op.max_frames = XEN_GDMA_MAX_FRAMES;
-    op.max_contexts = 0;
     (op.daddr_first, op.daddr_last) = range.map_or((0, 0), byte_bounds);
     op.page_sizes = host.iommu_page_sizes(caller);
-    op.flushes = state.dma.flushes.load(Ordering::Relaxed);
+    op.flushes = state.dma.counters.flushes.load(Ordering::Relaxed);
     Ok(())
 }
 
@@ -143,8 +146,12 @@ pub fn query_device<H: Host>(
     }
     let sbdf = u32::try_from(op.id).map_err(|_| QueryError::BadField("id"))?;
     let facts = host.pci_device(caller, sbdf).map_err(QueryError::Device)?;
-    (op.treatment, op.flags) = treatment(host, caller, facts.behind_iommu);
-    op.context = XEN_GDMA_CONTEXT_DEFAULT;
+    (op.treatment, op.flags) = if facts.context == XEN_GDMA_CONTEXT_DEFAULT {
+        treatment(host, caller, facts.behind_iommu)
+    } else {
+        (XEN_GDMA_TREATMENT_CONTEXT, XEN_GDMA_DEVICE_PROTECTED)
+    };
+    op.context = facts.context;
     op.backend = caller.id().0;
     Ok(())
 }

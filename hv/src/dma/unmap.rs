@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `unmap`, and the release of what a dying domain leaves.
+//! `unmap`, and the release of what a dying domain or a destroyed context leaves.
 
 use hypercall_abi::{
     Errno,
     command::XEN_GDMA_CONTEXT_DEFAULT,
-    mapping::{Unmap, XEN_GDMA_UNMAP_BY_DADDR},
+    mapping::{Flush, Unmap, XEN_GDMA_NO_FLUSH, XEN_GDMA_UNMAP_BY_DADDR},
 };
 
 use super::{
     context::{Context, Handle, Mapping},
     flush,
+    space::{SharedSpace, Space},
 };
 use crate::{
     addr::{Dfn, PAGE_SIZE},
@@ -52,24 +53,19 @@ enum Name {
 }
 
 fn parse(op: &Unmap) -> Result<Name, UnmapError> {
-    if op.flags & !XEN_GDMA_UNMAP_BY_DADDR != 0 {
+    if op.flags & !(XEN_GDMA_UNMAP_BY_DADDR | XEN_GDMA_NO_FLUSH) != 0 {
         return Err(UnmapError::BadField("flags"));
     }
-    let name = if op.flags & XEN_GDMA_UNMAP_BY_DADDR == 0 {
+    if op.flags & XEN_GDMA_UNMAP_BY_DADDR == 0 {
         if op.daddr != 0 || op.nr_frames != 0 {
             return Err(UnmapError::BadField("daddr or nr_frames"));
         }
-        Name::Handle(Handle::alleged(op.handle))
+        Ok(Name::Handle(Handle::alleged(op.handle)))
     } else {
         if op.handle != 0 || !op.daddr.is_multiple_of(PAGE_SIZE) {
             return Err(UnmapError::BadField("handle or daddr"));
         }
-        Name::Range(Dfn::of_address(op.daddr), op.nr_frames)
-    };
-    if op.context == XEN_GDMA_CONTEXT_DEFAULT {
-        Ok(name)
-    } else {
-        Err(UnmapError::NoContext)
+        Ok(Name::Range(Dfn::of_address(op.daddr), op.nr_frames))
     }
 }
 
@@ -94,87 +90,240 @@ pub struct Unmapped {
     pub pending: u32,
 }
 
-/// Works on one `unmap` element. The frames come back with the next
-/// [`flush::flush`]; the caller makes it before the hypercall returns.
-///
-/// Takes the holder's context lock.
-pub fn unmap<H: Host>(host: &H, holder: &H::Domain, op: &Unmap) -> Result<Unmapped, UnmapError> {
-    let name = parse(op)?;
-    let state = holder.state().ok_or(UnmapError::NoMapping)?;
-    let mut context = state.dma.context.lock();
-    let mapping = find(host, &context, &name).ok_or(UnmapError::NoMapping)?;
-    take_back(host, holder, &mut context, &mapping)
+/// The `unmap` elements of one call: mappings that end, and the flush at the end,
+/// one for each run of elements of one context.
+pub struct Unmaps<'a, H: Host> {
+    holder: &'a H::Domain,
+    state: &'a DomainState<H>,
+    space: Option<SharedSpace<H>>,
+    /// Some element wants its flush before the call ends.
+    wanted: bool,
+    /// A flush of the context at work failed, and the one at the end tries again.
+    failed: bool,
+    /// So did the last one of another context.
+    given_up: bool,
 }
 
-fn take_back<H: Host>(
+impl<'a, H: Host> Unmaps<'a, H> {
+    /// None yet.
+    pub fn new(holder: &'a H::Domain, state: &'a DomainState<H>) -> Self {
+        Self {
+            holder,
+            state,
+            space: None,
+            wanted: false,
+            failed: false,
+            given_up: false,
+        }
+    }
+
+    /// Works on one element. Returns how many frames it was about. The frames come
+    /// back with the flush.
+    ///
+    /// Takes the context's lock; that of the holder's contexts for reading, if it is
+    /// not the context of the last element.
+    pub fn unmap(&mut self, host: &H, op: &Unmap) -> Result<u32, UnmapError> {
+        let name = parse(op)?;
+        self.enter(host, op.context)?;
+        // Even if there is nothing to unmap: an earlier flush may have failed.
+        self.wanted |= op.flags & XEN_GDMA_NO_FLUSH == 0;
+        let space = self.space.as_ref().ok_or(UnmapError::NoContext)?;
+        let mut context = space.context.lock();
+        let mapping = find(host, &context, &name).ok_or(UnmapError::NoMapping)?;
+        let (holder, state) = (self.holder, self.state);
+        let done = take_back(host, holder, state, space, &mut context, &mapping)?;
+        self.wanted |= host.must_flush_soon(context.pending_flags());
+        drop(context);
+        // A flush that failed would most likely fail again, after another time-out:
+        // the next one is at the end of the call.
+        if done.pending >= MAX_PENDING && !self.failed {
+            self.failed = flush::flush(host, holder, state, space).is_err();
+        }
+        Ok(done.frames)
+    }
+
+    /// Works on one `flush` element. Returns how many frames waited for it.
+    pub fn flush(&mut self, host: &H, op: &Flush) -> Result<u32, UnmapError> {
+        self.enter(host, op.context)?;
+        let space = self.space.as_ref().ok_or(UnmapError::NoContext)?;
+        let pending = space.context.lock().pending();
+        flush::flush(host, self.holder, self.state, space)
+            .map(|()| pending)
+            .map_err(|_| UnmapError::Iommu)
+    }
+
+    /// Makes the context with this number the one at work.
+    fn enter(&mut self, host: &H, number: u32) -> Result<(), UnmapError> {
+        if self
+            .space
+            .as_ref()
+            .is_some_and(|space| space.number() == number)
+        {
+            return Ok(());
+        }
+        let space = self.state.dma.space(host, number);
+        let space = space.ok_or(UnmapError::NoContext)?;
+        self.given_up |= self.settle(host).is_err();
+        self.failed = false;
+        self.space = Some(space);
+        Ok(())
+    }
+
+    /// The flush of the context at work, if an element wants it.
+    fn settle(&mut self, host: &H) -> Result<(), flush::FlushFailed> {
+        match &self.space {
+            Some(space) if core::mem::take(&mut self.wanted) => {
+                flush::flush(host, self.holder, self.state, space)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is left to be done when the call ends, or when it is preempted and will
+    /// be continued.
+    pub fn finish(&mut self, host: &H, preempted: bool) -> Result<(), flush::FlushFailed> {
+        let settled = self.settle(host);
+        if self.given_up {
+            return Err(flush::FlushFailed);
+        }
+        // What failed still waits, and the flush at the end of the continued call
+        // covers it: that one decides.
+        if preempted { Ok(()) } else { settled }
+    }
+}
+
+/// Ends a mapping of `space`, whose `context` the caller has locked.
+pub(super) fn take_back<H: Host>(
     host: &H,
     holder: &H::Domain,
+    state: &DomainState<H>,
+    space: &Space<H>,
     context: &mut Context<H>,
     mapping: &Mapping,
 ) -> Result<Unmapped, UnmapError> {
     let frames = mapping.range.count as u32;
     let mut flags = FlushFlags::NONE;
-    let unmapped = host.iommu_unmap(holder, mapping.range.first, frames, &mut flags);
+    let tables = space.tables(holder);
+    let unmapped = host.iommu_unmap(tables, mapping.range.first, frames, &mut flags);
     if unmapped.is_err() {
         // A part of it may be gone from the tables: the next flush covers that.
         context.note_flush(mapping, flags);
         return Err(UnmapError::Iommu);
     }
     context.retire(mapping, flags);
+    state.dma.counters.unmapped(mapping.range.count);
     Ok(Unmapped {
         frames,
         pending: context.pending(),
     })
 }
 
-/// How far the release of a dying domain has come.
+/// How far the release of a context, or of all that a dying domain has, has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// Everything is back.
     Complete,
-    /// Preempted: call again.
+    /// Preempted, or somebody else is at work there: call again.
     Preempted,
-    /// The IOMMU failed: what a device may still reach stays pinned for ever.
+    /// The IOMMU failed.
     Stuck,
 }
 
-/// Gives back all DMA mappings of a dying domain, in bounded steps.
+/// Gives back all DMA mappings of a dying domain, in bounded steps. Contexts stay,
+/// with nothing in them: devices may be there until they are taken from the domain.
+/// [`Release::Stuck`]: what a device may still reach stays pinned for ever.
 ///
-/// The domain's vcpus no longer run. Takes the holder's context lock and, never at
-/// the same time, granters' table locks.
+/// The domain's vcpus no longer run. Takes contexts' locks and, never at the same
+/// time, granters' table locks.
 pub fn release_all<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>) -> Release {
-    while let Some(pending) = release_one(host, holder, state) {
-        let preempted = host.preempt_requested();
-        if pending >= MAX_PENDING || preempted {
-            if flush::flush(host, holder, state).is_err() {
-                return Release::Stuck;
-            }
-            if preempted {
-                return Release::Preempted;
-            }
+    while let Some(space) = state.dma.unreleased() {
+        match release_dying(host, holder, state, &space) {
+            Release::Complete => state.dma.released(),
+            unfinished => return unfinished,
+        }
+        if host.preempt_requested() {
+            return Release::Preempted;
         }
     }
-    let flushed = flush::flush(host, holder, state);
-    if flushed.is_err() || state.dma.pinned() != 0 {
-        Release::Stuck
-    } else {
-        Release::Complete
+    match state.dma.space(host, XEN_GDMA_CONTEXT_DEFAULT) {
+        Some(space) => release_dying(host, holder, state, &space),
+        None => Release::Complete,
     }
 }
 
-/// Takes one mapping back, and returns how many frames wait for a flush. `None`:
-/// there are no more mappings.
-fn release_one<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>) -> Option<u32> {
-    let mut context = state.dma.context.lock();
-    let mapping = context.any_mapping()?;
-    if let Err(error) = take_back(host, holder, &mut context, &mapping) {
+/// Gives back what is mapped in a context of a dying domain. What the IOMMU does
+/// not give up stays pinned.
+fn release_dying<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    space: &Space<H>,
+) -> Release {
+    space.context.lock().close();
+    loop {
+        let mapping = match release_space(host, holder, state, space) {
+            Emptied::Complete => return Release::Complete,
+            Emptied::Preempted => return Release::Preempted,
+            Emptied::Stuck => return Release::Stuck,
+            Emptied::Refused(mapping) => mapping,
+        };
         log::error!(
-            "{}: {} frames at dfn {:#x} stay pinned for ever: {error:?}",
+            "{}: {} frames at dfn {:#x} stay pinned for ever",
             holder.id(),
             mapping.range.count,
             mapping.range.first.number()
         );
-        context.disown(&mapping);
+        space.context.lock().disown(&mapping);
     }
-    Some(context.pending())
+}
+
+/// How far the end of all mappings of a context has come.
+pub(super) enum Emptied {
+    /// There are none.
+    Complete,
+    /// Preempted, or another vcpu is at work there: call again.
+    Preempted,
+    /// The IOMMU does not give this one up.
+    Refused(Mapping),
+    /// The flush failed, or frames stay pinned for ever.
+    Stuck,
+}
+
+/// Ends all mappings of a context in which nothing can be mapped any more, in
+/// bounded steps.
+pub(super) fn release_space<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    space: &Space<H>,
+) -> Emptied {
+    loop {
+        let mut context = space.context.lock();
+        let Some(mapping) = context.any_mapping() else {
+            break;
+        };
+        let Ok(done) = take_back(host, holder, state, space, &mut context, &mapping) else {
+            return Emptied::Refused(mapping);
+        };
+        drop(context);
+        let preempted = host.preempt_requested();
+        if done.pending >= MAX_PENDING || preempted {
+            if flush::flush(host, holder, state, space).is_err() {
+                return Emptied::Stuck;
+            }
+            if preempted {
+                return Emptied::Preempted;
+            }
+        }
+    }
+    if flush::flush(host, holder, state, space).is_err() {
+        return Emptied::Stuck;
+    }
+    let context = space.context.lock();
+    match context.pinned() {
+        0 => Emptied::Complete,
+        pinned if pinned == context.stuck() => Emptied::Stuck,
+        // Another vcpu has not finished what it began before.
+        _ => Emptied::Preempted,
+    }
 }

@@ -14,7 +14,7 @@ use hypercall_abi::{
 
 use super::{active::ActiveEntry, entry::SharedEntry, identity::Identity, maptrack::Maptrack};
 use crate::{
-    addr::{Gfn, GrantRef, Mfn, PAGE_SIZE},
+    addr::{DomId, Gfn, GrantRef, Mfn, PAGE_SIZE},
     host::{Domain, Host, OutOfMemory, SharedPage, UnshareError},
     sync::{Rank, ReadWriteLock, SpinLock},
 };
@@ -454,6 +454,20 @@ impl<H: Host> GrantTable<H> {
             1 => Version::V1,
             _ => Version::V2,
         }
+    }
+
+    /// Who uses a reference, if anybody does; or how many entries there are.
+    ///
+    /// Takes the table's lock for reading, and the entry's lock.
+    pub fn holder_of(
+        &self,
+        host: &H,
+        owner: &H::Domain,
+        gref: GrantRef,
+    ) -> Result<Option<DomId>, u32> {
+        let frames = self.frames.read();
+        let entry = frames.lock_entry(host, owner, gref)?;
+        Ok((!entry.active.pins.is_empty()).then_some(entry.active.holder))
     }
 
     /// Maptrack frames in use, of 256 records each.

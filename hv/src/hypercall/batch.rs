@@ -18,13 +18,17 @@ pub trait Element: FromBytes + IntoBytes + Immutable + Copy {}
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy> Element for T {}
 
+/// Instead of an amount of work: something else wants the CPU, and the call is to be
+/// continued with this element again.
+pub const UNFINISHED: u32 = 0;
+
 /// What one command does with its elements.
 pub trait Command<H: Host> {
     /// The element, as on the wire.
     type Element: Element;
 
     /// Works on one element and puts results and status into it. Returns how much
-    /// work it was, in frames (at least 1).
+    /// work it was, in frames, or [`UNFINISHED`].
     fn work(&mut self, host: &H, element: &mut Self::Element) -> u32;
 
     /// Called when some elements, at most [`ELEMENTS_PER_COPY`], have been worked
@@ -135,6 +139,10 @@ fn work_on<H: Host, C: Command<H>>(
     let mut preempted = false;
     for element in elements.iter_mut() {
         let work = command.work(host, element);
+        if work == UNFINISHED {
+            preempted = true;
+            break;
+        }
         worked += 1;
         preempted = budget.spend(host, work, worked == left);
         if preempted {

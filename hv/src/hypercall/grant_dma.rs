@@ -1,52 +1,124 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Hypercall 47.
 
+use core::marker::PhantomData;
+
 use hypercall_abi::{
     Errno,
     command::{
-        XEN_GDMA_MAX_BATCH, XEN_GDMA_MAX_FRAMES, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP,
-        XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_UNMAP,
+        XEN_GDMA_MAX_BATCH, XEN_GDMA_MAX_FRAMES, XEN_GDMA_OP_CONTEXT_CREATE,
+        XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH, XEN_GDMA_OP_FLUSH,
+        XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
+        XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS, XEN_GDMA_OP_UNMAP,
     },
+    context::{ContextCreate, ContextDestroy, DeviceAttach},
+    control::{Revoke, SetLimits, Stats},
     device::QueryDevice,
     lookup::Lookup,
-    mapping::{Map, Unmap},
+    mapping::{Flush, Map, Unmap},
     query::Query,
 };
 
 use super::{
     Outcome,
-    batch::{self, Command},
+    batch::{self, Command, Element, UNFINISHED},
 };
 use crate::{
     addr::GuestPtr,
     dma::{
-        flush,
+        attach::{self, Destroyed},
+        control,
         lookup::lookup,
-        map::{MapFlush, map},
+        map::Maps,
         query::{query, query_device},
-        unmap::{MAX_PENDING, unmap},
+        unmap::Unmaps,
     },
     host::{Domain, Host},
-    state::DomainState,
 };
+
+/// Moving a device, making or ending a context, a flush: so much work it is, in
+/// frames.
+const HEAVY: u32 = 16;
 
 /// The hypercall: `cmd` with `count` elements at `at`.
 pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Outcome {
-    let caller = host.current();
+    let caller = &host.current();
     let Some(state) = caller.state() else {
         return Outcome::Failed(Errno::NoSys);
     };
-    let known = matches!(
-        cmd,
-        XEN_GDMA_OP_QUERY
-            | XEN_GDMA_OP_QUERY_DEVICE
-            | XEN_GDMA_OP_MAP
-            | XEN_GDMA_OP_UNMAP
-            | XEN_GDMA_OP_LOOKUP
-    );
-    if !known {
-        return Outcome::Failed(Errno::NoSys);
+    match cmd {
+        XEN_GDMA_OP_QUERY => each(host, at, count, |op: &mut Query| {
+            (status(query(host, caller, op)), 1)
+        }),
+        XEN_GDMA_OP_QUERY_DEVICE => each(host, at, count, |op: &mut QueryDevice| {
+            (status(query_device(host, caller, op)), 1)
+        }),
+        XEN_GDMA_OP_CONTEXT_CREATE => each(host, at, count, |op: &mut ContextCreate| {
+            (status(attach::create(host, caller, state, op)), HEAVY)
+        }),
+        XEN_GDMA_OP_CONTEXT_DESTROY => {
+            each(
+                host,
+                at,
+                count,
+                |op: &mut ContextDestroy| match attach::destroy(host, caller, state, op.context) {
+                    Ok(Destroyed::Done) => (0, HEAVY),
+                    Ok(Destroyed::Preempted) => (0, UNFINISHED),
+                    Err(error) => (Errno::from(error).wire(), HEAVY),
+                },
+            )
+        }
+        XEN_GDMA_OP_DEVICE_ATTACH => each(host, at, count, |op: &mut DeviceAttach| {
+            (status(attach::attach(host, caller, state, op)), HEAVY)
+        }),
+        XEN_GDMA_OP_MAP => {
+            let mut command = MapCommand::<H> {
+                caller,
+                maps: Maps::new(caller, state),
+            };
+            run(host, &mut command, at, count)
+        }
+        XEN_GDMA_OP_UNMAP => {
+            let mut command = UnmapCommand::<H> {
+                caller,
+                unmaps: Unmaps::new(caller, state),
+            };
+            run(host, &mut command, at, count)
+        }
+        XEN_GDMA_OP_FLUSH => {
+            let mut unmaps = Unmaps::new(caller, state);
+            each(host, at, count, |op: &mut Flush| {
+                match unmaps.flush(host, op) {
+                    Ok(frames) => (0, HEAVY + frames),
+                    Err(error) => (Errno::from(error).wire(), HEAVY),
+                }
+            })
+        }
+        XEN_GDMA_OP_LOOKUP => each(host, at, count, |op: &mut Lookup| {
+            // Each step of the index follows one link of a list.
+            let steps = op.index.min(XEN_GDMA_MAX_BATCH);
+            (status(lookup(host, caller, op)), 1 + steps)
+        }),
+        XEN_GDMA_OP_REVOKE => each(host, at, count, |op: &mut Revoke| {
+            match control::revoke(host, caller, state, op) {
+                Ok(frames) => (0, frames),
+                Err(error) => (Errno::from(error).wire(), HEAVY),
+            }
+        }),
+        XEN_GDMA_OP_SET_LIMITS => each(host, at, count, |op: &mut SetLimits| {
+            (status(control::set_limits(host, caller, op)), 1)
+        }),
+        XEN_GDMA_OP_STATS => each(host, at, count, |op: &mut Stats| {
+            (status(control::stats(host, caller, op)), 1)
+        }),
+        _ => Outcome::Failed(Errno::NoSys),
     }
+}
+
+/// Works through the elements of a known command. One function for each command:
+/// what one needs of the stack is no burden for another.
+#[inline(never)]
+fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, at: GuestPtr, count: u32) -> Outcome {
     if count == 0 {
         return Outcome::Failed(Errno::Inval);
     }
@@ -54,29 +126,7 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Outcom
         return Outcome::Failed(Errno::TooBig);
     }
     host.speculation_barrier();
-    match cmd {
-        XEN_GDMA_OP_QUERY => batch::run(host, &mut QueryCommand { caller: &caller }, at, count),
-        XEN_GDMA_OP_QUERY_DEVICE => {
-            batch::run(host, &mut QueryDeviceCommand { caller: &caller }, at, count)
-        }
-        XEN_GDMA_OP_MAP => {
-            let mut command = MapCommand {
-                caller: &caller,
-                state,
-                flush: MapFlush::default(),
-            };
-            batch::run(host, &mut command, at, count)
-        }
-        XEN_GDMA_OP_UNMAP => {
-            let mut command = UnmapCommand {
-                caller: &caller,
-                state,
-                failed: false,
-            };
-            batch::run(host, &mut command, at, count)
-        }
-        _ => batch::run(host, &mut LookupCommand { caller: &caller }, at, count),
-    }
+    batch::run(host, command, at, count)
 }
 
 fn status<E: Into<Errno>>(result: Result<(), E>) -> i32 {
@@ -86,51 +136,67 @@ fn status<E: Into<Errno>>(result: Result<(), E>) -> i32 {
     }
 }
 
-struct QueryCommand<'a, D> {
-    caller: &'a D,
+/// An element with a status.
+trait WithStatus: Element {
+    fn set_status(&mut self, status: i32);
 }
 
-impl<H: Host> Command<H> for QueryCommand<'_, H::Domain> {
-    type Element = Query;
+macro_rules! with_status {
+    ($($name:ident),*) => {
+        $(impl WithStatus for $name {
+            fn set_status(&mut self, status: i32) {
+                self.status = status;
+            }
+        })*
+    };
+}
 
-    fn work(&mut self, host: &H, element: &mut Query) -> u32 {
-        element.status = status(query(host, self.caller, element));
-        1
+with_status!(
+    ContextCreate,
+    ContextDestroy,
+    DeviceAttach,
+    Flush,
+    Lookup,
+    Query,
+    QueryDevice,
+    Revoke,
+    SetLimits,
+    Stats
+);
+
+/// A command whose elements have nothing to do with each other. The function returns
+/// the status, and how much work the element was.
+struct Each<E, F> {
+    work: F,
+    element: PhantomData<E>,
+}
+
+impl<H: Host, E: WithStatus, F: FnMut(&mut E) -> (i32, u32)> Command<H> for Each<E, F> {
+    type Element = E;
+
+    fn work(&mut self, _host: &H, element: &mut E) -> u32 {
+        let (status, work) = (self.work)(element);
+        element.set_status(status);
+        work
     }
 }
 
-struct QueryDeviceCommand<'a, D> {
-    caller: &'a D,
-}
-
-impl<H: Host> Command<H> for QueryDeviceCommand<'_, H::Domain> {
-    type Element = QueryDevice;
-
-    fn work(&mut self, host: &H, element: &mut QueryDevice) -> u32 {
-        element.status = status(query_device(host, self.caller, element));
-        1
-    }
-}
-
-struct LookupCommand<'a, D> {
-    caller: &'a D,
-}
-
-impl<H: Host> Command<H> for LookupCommand<'_, H::Domain> {
-    type Element = Lookup;
-
-    fn work(&mut self, host: &H, element: &mut Lookup) -> u32 {
-        // Each step of the index follows one link of a list.
-        let steps = element.index.min(XEN_GDMA_MAX_BATCH);
-        element.status = status(lookup(host, self.caller, element));
-        1 + steps
-    }
+fn each<H: Host, E: WithStatus>(
+    host: &H,
+    at: GuestPtr,
+    count: u32,
+    work: impl FnMut(&mut E) -> (i32, u32),
+) -> Outcome {
+    let mut command = Each {
+        work,
+        element: PhantomData,
+    };
+    run(host, &mut command, at, count)
 }
 
 struct MapCommand<'a, H: Host> {
     caller: &'a H::Domain,
-    state: &'a DomainState<H>,
-    flush: MapFlush,
+    maps: Maps<'a, H>,
 }
 
 impl<H: Host> Command<H> for MapCommand<'_, H> {
@@ -138,7 +204,7 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
 
     fn work(&mut self, host: &H, element: &mut Map) -> u32 {
         let frames = element.nr_frames;
-        let result = map(host, self.caller, element, &mut self.flush);
+        let result = self.maps.map(host, element);
         if let Err(error) = &result {
             log::debug!("{} map: {error:?}", self.caller.id());
         }
@@ -148,44 +214,28 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
     }
 
     fn undo(&mut self, host: &H, elements: &[Map]) {
-        for element in elements.iter().filter(|element| element.status == 0) {
-            let _ = unmap(
-                host,
-                self.caller,
-                &Unmap {
-                    handle: element.handle,
-                    ..Unmap::default()
-                },
-            );
-        }
-        // A failure is logged, and the frames stay pinned until a flush succeeds.
-        let _ = flush::flush(host, self.caller, self.state);
+        let lost = elements.iter().filter(|element| element.status == 0);
+        self.maps.undo(host, lost);
     }
 
     fn finish(&mut self, host: &H, _preempted: bool) -> Result<(), Errno> {
-        Ok(core::mem::take(&mut self.flush).complete(host, self.caller)?)
+        Ok(self.maps.finish(host)?)
     }
 }
 
 struct UnmapCommand<'a, H: Host> {
     caller: &'a H::Domain,
-    state: &'a DomainState<H>,
-    failed: bool,
+    unmaps: Unmaps<'a, H>,
 }
 
 impl<H: Host> Command<H> for UnmapCommand<'_, H> {
     type Element = Unmap;
 
     fn work(&mut self, host: &H, element: &mut Unmap) -> u32 {
-        match unmap(host, self.caller, element) {
-            Ok(done) => {
+        match self.unmaps.unmap(host, element) {
+            Ok(frames) => {
                 element.status = 0;
-                // A flush that failed would most likely fail again, after another
-                // time-out: the next one is at the end of the call.
-                if done.pending >= MAX_PENDING && !self.failed {
-                    self.failed = flush::flush(host, self.caller, self.state).is_err();
-                }
-                done.frames
+                frames
             }
             Err(error) => {
                 log::debug!("{} unmap: {error:?}", self.caller.id());
@@ -196,12 +246,6 @@ impl<H: Host> Command<H> for UnmapCommand<'_, H> {
     }
 
     fn finish(&mut self, host: &H, preempted: bool) -> Result<(), Errno> {
-        match flush::flush(host, self.caller, self.state) {
-            Ok(()) => Ok(()),
-            // What failed still waits, and the flush at the end of the continued
-            // call covers it: that one decides.
-            Err(_) if preempted => Ok(()),
-            Err(_) => Err(Errno::Io),
-        }
+        self.unmaps.finish(host, preempted).map_err(|_| Errno::Io)
     }
 }

@@ -26,6 +26,21 @@
 #define XEN_GDMA_OP_QUERY_DEVICE 1
 
 /**
+ * Make a device address space: array of `xen_gdma_context_create`.
+ */
+#define XEN_GDMA_OP_CONTEXT_CREATE 2
+
+/**
+ * End a device address space: array of `xen_gdma_context_destroy`.
+ */
+#define XEN_GDMA_OP_CONTEXT_DESTROY 3
+
+/**
+ * Move a device to a context: array of `xen_gdma_device_attach`.
+ */
+#define XEN_GDMA_OP_DEVICE_ATTACH 4
+
+/**
  * Make frames reachable to devices: array of `xen_gdma_map`.
  */
 #define XEN_GDMA_OP_MAP 5
@@ -36,10 +51,30 @@
 #define XEN_GDMA_OP_UNMAP 6
 
 /**
+ * Complete what `NO_FLUSH` left: array of `xen_gdma_flush`.
+ */
+#define XEN_GDMA_OP_FLUSH 8
+
+/**
  * Find a mapping by device address or by guest address: array of
  * `xen_gdma_lookup`.
  */
 #define XEN_GDMA_OP_LOOKUP 11
+
+/**
+ * Take a granted frame back from devices: array of `xen_gdma_revoke`.
+ */
+#define XEN_GDMA_OP_REVOKE 12
+
+/**
+ * Set another domain's quotas: array of `xen_gdma_set_limits`.
+ */
+#define XEN_GDMA_OP_SET_LIMITS 13
+
+/**
+ * Ask for counters: array of `xen_gdma_stats`.
+ */
+#define XEN_GDMA_OP_STATS 15
 
 /**
  * Most elements of one call. A larger count answers `-E2BIG`, a count of zero
@@ -56,7 +91,7 @@
  * ABI version: major number in the upper 16 bits, minor in the lower. The
  * major number changes when an existing caller would break.
  */
-#define XEN_GDMA_ABI_VERSION 65536
+#define XEN_GDMA_ABI_VERSION 65537
 
 /**
  * The caller itself, where a domain id is asked for (Xen's `DOMID_SELF`).
@@ -68,6 +103,11 @@
  * in when nobody moved them.
  */
 #define XEN_GDMA_CONTEXT_DEFAULT 0
+
+/**
+ * In a field of `xen_gdma_set_limits`: leave the limit as it is.
+ */
+#define XEN_GDMA_LIMIT_KEEP 4294967295
 
 /**
  * The device is named by its PCI address: segment << 16 | bus << 8 | devfn.
@@ -125,6 +165,18 @@
 #define XEN_GDMA_MAP_GRANT 1
 
 /**
+ * `source` is a grant-DMA address of `domid`: bit 63, first grant reference << 12,
+ * and an offset into the page, as virtio frontends put them into descriptors. The
+ * offset is added to the device address in `daddr`.
+ */
+#define XEN_GDMA_MAP_GRANT_DMA 2
+
+/**
+ * The bit that marks a grant-DMA address.
+ */
+#define XEN_GDMA_GRANT_DMA_ADDR (1 << 63)
+
+/**
  * Devices may read.
  */
 #define XEN_GDMA_MAP_READ (1 << 0)
@@ -141,6 +193,13 @@
 #define XEN_GDMA_MAP_FIXED (1 << 2)
 
 /**
+ * Map and unmap: do not flush the IOTLB at the end of the call. For `unmap`, the
+ * frames stay pinned, and devices may reach them, until a `flush` or the next call
+ * that flushes the context; for `map`, devices may not see the mapping until then.
+ */
+#define XEN_GDMA_NO_FLUSH (1 << 3)
+
+/**
  * The mapping is named by `context`, `daddr` and `nr_frames`, which must be
  * exactly those of one `map`; `handle` must be 0.
  */
@@ -152,7 +211,7 @@
 #define XEN_GDMA_CAP_OWN_FRAMES (1 << 0)
 
 /**
- * Capability: version 1 grant references can be mapped.
+ * Capability: grant references of version 1 tables can be mapped.
  */
 #define XEN_GDMA_CAP_GRANT_V1 (1 << 1)
 
@@ -167,6 +226,17 @@
  * Capability: PCI devices can be asked for with `query_device`.
  */
 #define XEN_GDMA_CAP_PCI (1 << 3)
+
+/**
+ * Capability: grant references of version 2 tables can be mapped: full-page
+ * entries, in tables of the granter's own pages.
+ */
+#define XEN_GDMA_CAP_GRANT_V2 (1 << 4)
+
+/**
+ * Capability: the caller can create contexts.
+ */
+#define XEN_GDMA_CAP_CONTEXTS (1 << 5)
 
 /**
  * One element of `XEN_GDMA_OP_QUERY`.
@@ -216,7 +286,8 @@ struct xen_gdma_query {
    */
   uint32_t mappings;
   /**
-   * OUT: most contexts it may create (0 in this version).
+   * OUT: most contexts it may have besides the default one; 0 when its devices
+   * are not behind an IOMMU that Xen programs.
    */
   uint32_t max_contexts;
   /**
@@ -283,6 +354,109 @@ struct xen_gdma_query_device {
 };
 
 /**
+ * One element of `XEN_GDMA_OP_CONTEXT_CREATE`: a context with nothing mapped.
+ *
+ * The range of device addresses that the service chooses is free of the reserved
+ * regions of the machine's devices. It has at least room for as many frames as
+ * the domain may pin, unless `max_daddr` or the IOMMU leaves less.
+ *
+ * Element errors, in the order in which they are found: `-EINVAL` padding or
+ * `flags` not zero, or `max_daddr` leaves not even one page; `-EOPNOTSUPP` the
+ * caller's devices are not behind an IOMMU; `-ENOBUFS` the domain's limit of
+ * contexts is reached; `-ENOSPC` the IOMMU has no number left for another address
+ * space; `-ENOMEM` Xen has no memory.
+ */
+struct xen_gdma_context_create {
+  /**
+   * IN: zero.
+   */
+  uint32_t flags;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+  /**
+   * IN: highest device address (inclusive) that the devices of the context can
+   * name, `0xffffffff` for 32-bit devices; 0: the IOMMU alone decides.
+   */
+  uint64_t max_daddr;
+  /**
+   * OUT: first device address that `map` gives out or accepts.
+   */
+  uint64_t daddr_first;
+  /**
+   * OUT: last device address (inclusive) of that range.
+   */
+  uint64_t daddr_last;
+  /**
+   * OUT: the context's number, never `XEN_GDMA_CONTEXT_DEFAULT`. A number is
+   * used again after its context is destroyed.
+   */
+  uint32_t context;
+  /**
+   * IN: zero.
+   */
+  uint32_t pad0;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_CONTEXT_DESTROY`.
+ *
+ * Whatever is mapped in the context is unmapped and its frames given back. A
+ * context with devices stays as it is: move them first.
+ *
+ * Element errors: `-ENOENT` no such context; `-EINVAL` the default context;
+ * `-EBUSY` devices are attached to it; `-EIO` the IOMMU failed, the context
+ * remains and accepts only another `context_destroy`, which tries again.
+ */
+struct xen_gdma_context_destroy {
+  /**
+   * IN: the context.
+   */
+  uint32_t context;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_DEVICE_ATTACH`.
+ *
+ * When the call has returned 0, the devices of elements with status 0 use the new
+ * context and no translation of the old one any more. At no moment does a device
+ * reach anything but the one or the other. After an error it is where it was.
+ *
+ * Element errors, in the order in which they are found: `-EINVAL` padding not
+ * zero, unknown `kind`, or `id` outside the kind's range; `-ENOENT` no such
+ * context; `-EOPNOTSUPP` no PCI on this architecture, or an IOMMU that cannot move
+ * this device; `-ENODEV` no such device, or not the caller's; `-EBUSY` the device
+ * cannot be told apart from another one that is elsewhere; `-EIO` the IOMMU failed.
+ */
+struct xen_gdma_device_attach {
+  /**
+   * IN: `XEN_GDMA_DEVICE_*` kind of `id`.
+   */
+  uint32_t kind;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+  /**
+   * IN: the device.
+   */
+  uint64_t id;
+  /**
+   * IN: the context it is to use from now on.
+   */
+  uint32_t context;
+  /**
+   * IN: zero.
+   */
+  uint32_t pad0;
+};
+
+/**
  * One element of `XEN_GDMA_OP_MAP`.
  *
  * An element that fails changes nothing. If the call returns `-EIO`, devices may
@@ -291,7 +465,7 @@ struct xen_gdma_query_device {
  *
  * | error | when |
  * |---|---|
- * | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it |
+ * | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; with GRANT_DMA a `source` without the mark, or one that does not fit; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it |
  * | `-ENOENT` | no such context |
  * | `-EOPNOTSUPP` | the default context accepts no mapping for this domain |
  * | `-ESRCH` | no such granter |
@@ -310,19 +484,19 @@ struct xen_gdma_query_device {
  */
 struct xen_gdma_map {
   /**
-   * IN: context, `XEN_GDMA_CONTEXT_DEFAULT`.
+   * IN: the context.
    */
   uint32_t context;
   /**
-   * IN: `XEN_GDMA_MAP_OWN` or `XEN_GDMA_MAP_GRANT`.
+   * IN: `XEN_GDMA_MAP_OWN`, `XEN_GDMA_MAP_GRANT` or `XEN_GDMA_MAP_GRANT_DMA`.
    */
   uint16_t kind;
   /**
-   * IN: GRANT: the granter (`XEN_GDMA_DOMID_SELF` for the caller); OWN: 0.
+   * IN: the granter (`XEN_GDMA_DOMID_SELF` for the caller); OWN: 0.
    */
   uint16_t domid;
   /**
-   * IN: first guest frame number or first grant reference.
+   * IN: first guest frame number, first grant reference, or grant-DMA address.
    */
   uint64_t source;
   /**
@@ -330,7 +504,7 @@ struct xen_gdma_map {
    */
   uint32_t nr_frames;
   /**
-   * IN: `XEN_GDMA_MAP_*` flags.
+   * IN: `XEN_GDMA_MAP_*` flags, `XEN_GDMA_NO_FLUSH`.
    */
   uint32_t flags;
   /**
@@ -339,7 +513,8 @@ struct xen_gdma_map {
    */
   uint64_t daddr;
   /**
-   * OUT: names the mapping for `unmap`; never 0, never given out twice.
+   * OUT: names the mapping for `unmap`, together with `context`; never 0, and never
+   * given out twice for contexts of one number.
    */
   uint64_t handle;
   /**
@@ -375,7 +550,7 @@ struct xen_gdma_unmap {
    */
   uint64_t daddr;
   /**
-   * IN: context, `XEN_GDMA_CONTEXT_DEFAULT`.
+   * IN: the context.
    */
   uint32_t context;
   /**
@@ -383,9 +558,27 @@ struct xen_gdma_unmap {
    */
   uint32_t nr_frames;
   /**
-   * IN: `XEN_GDMA_UNMAP_*` flags.
+   * IN: `XEN_GDMA_UNMAP_BY_DADDR`, `XEN_GDMA_NO_FLUSH`.
    */
   uint32_t flags;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_FLUSH`: makes everything visible to devices that
+ * `map` with `XEN_GDMA_NO_FLUSH` left, and gives back what `unmap` with it left.
+ *
+ * Element errors: `-ENOENT` no such context; `-EIO` the flush failed, and another
+ * one is needed.
+ */
+struct xen_gdma_flush {
+  /**
+   * IN: the context.
+   */
+  uint32_t context;
   /**
    * OUT: 0 or a negative error number.
    */
@@ -401,7 +594,7 @@ struct xen_gdma_unmap {
  */
 struct xen_gdma_lookup {
   /**
-   * IN: context, `XEN_GDMA_CONTEXT_DEFAULT`.
+   * IN: the context.
    */
   uint32_t context;
   /**
@@ -458,6 +651,132 @@ struct xen_gdma_lookup {
    * IN: zero.
    */
   uint32_t pad1;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_REVOKE`: the caller, a granter, ends every DMA
+ * mapping that a reference of its own is part of.
+ *
+ * When the call has returned 0, no device reaches the frame through the reference
+ * any more. A mapping is revoked as a whole: its handle is stale, and the holder's
+ * devices fault from then on. CPU mappings and copies are not touched; they end
+ * as they always have. To keep the reference from being used again, change the
+ * entry first.
+ *
+ * Element errors: `-ERANGE` the reference is outside the caller's table;
+ * `-EIO` the IOMMU failed: the mapping, or the pin of its frames, remains.
+ */
+struct xen_gdma_revoke {
+  /**
+   * IN: the reference.
+   */
+  uint32_t gref;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+  /**
+   * OUT: mappings that were ended; 0 if there were none.
+   */
+  uint32_t mappings;
+  /**
+   * IN: zero.
+   */
+  uint32_t pad0;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_SET_LIMITS`. What the domain uses already stays,
+ * even if it is more than a new limit.
+ *
+ * Element errors: `-EINVAL` padding not zero, or more contexts than there are
+ * numbers; `-ESRCH` no such domain; `-EPERM` access control refuses.
+ */
+struct xen_gdma_set_limits {
+  /**
+   * IN: whose limits (`XEN_GDMA_DOMID_SELF` for the caller).
+   */
+  uint16_t domid;
+  /**
+   * IN: zero.
+   */
+  uint16_t pad0;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+  /**
+   * IN: most frames pinned at once, in all contexts together. OUT: the limit
+   * before the call. The range of device addresses of contexts that exist does not
+   * change.
+   */
+  uint32_t max_pins;
+  /**
+   * IN: most contexts besides the default one. OUT: the limit before the call.
+   */
+  uint32_t max_contexts;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_STATS`. Counters begin at 0 when the domain is
+ * created and never go back.
+ *
+ * Element errors: `-EINVAL` padding not zero; `-ESRCH` no such domain; `-EPERM`
+ * access control refuses.
+ */
+struct xen_gdma_stats {
+  /**
+   * IN: whose counters (`XEN_GDMA_DOMID_SELF` for the caller).
+   */
+  uint16_t domid;
+  /**
+   * IN: zero.
+   */
+  uint16_t pad0;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+  /**
+   * OUT: mappings made.
+   */
+  uint64_t maps;
+  /**
+   * OUT: frames in them.
+   */
+  uint64_t mapped_frames;
+  /**
+   * OUT: mappings ended, by whomever.
+   */
+  uint64_t unmaps;
+  /**
+   * OUT: frames in them.
+   */
+  uint64_t unmapped_frames;
+  /**
+   * OUT: IOTLB flushes that gave frames back.
+   */
+  uint64_t flushes;
+  /**
+   * OUT: IOTLB flushes that failed.
+   */
+  uint64_t failed_flushes;
+  /**
+   * OUT: mappings that their granters revoked.
+   */
+  uint64_t revoked;
+  /**
+   * OUT: devices moved from one context to another.
+   */
+  uint64_t attaches;
+  /**
+   * OUT: frames pinned now, those that wait for a flush included.
+   */
+  uint32_t used_pins;
+  /**
+   * OUT: contexts now, besides the default one.
+   */
+  uint32_t used_contexts;
 };
 
 #endif  /* __XEN_PUBLIC_GRANT_DMA_H__ */

@@ -8,7 +8,10 @@ use std::sync::{
 
 use hv::{
     addr::{Dfn, DfnRange, DomId},
-    dma::unmap::{Release, release_all},
+    dma::{
+        DmaLimits,
+        unmap::{Release, release_all},
+    },
     grant::{TableLimits, cpu_map::release_cpu_mappings},
     host::{Domain, IommuMode},
     state::{DomainLimits, DomainState},
@@ -49,8 +52,12 @@ pub struct DomainSetup {
     pub iommu: IommuMode,
     /// Free device frames: first and count.
     pub hole: Option<(u64, u64)>,
+    /// Device frames that its contexts can have: first and count.
+    pub context_range: Option<(u64, u64)>,
     /// Most frames pinned for DMA.
     pub max_pins: u32,
+    /// Most contexts besides the default one.
+    pub max_contexts: u32,
     /// Most frames of its grant table.
     pub max_table_frames: u32,
     /// Most frames of maptrack records.
@@ -69,6 +76,9 @@ impl DomainSetup {
     /// First device frame of the hole of every domain set up here.
     pub const HOLE: u64 = 0x10_0000;
 
+    /// First device frame of every created context.
+    pub const CONTEXTS: u64 = 0x100;
+
     /// A PVH domain with devices behind an IOMMU with tables of its own.
     pub const fn pvh(id: u16) -> Self {
         Self {
@@ -78,7 +88,9 @@ impl DomainSetup {
             has_state: true,
             iommu: IommuMode::OwnTables,
             hole: Some((Self::HOLE, 1 << 20)),
+            context_range: Some((Self::CONTEXTS, 1 << 24)),
             max_pins: 1024,
+            max_contexts: 4,
             max_table_frames: 4,
             max_maptrack_frames: 4,
             max_version: 2,
@@ -132,7 +144,10 @@ impl ModelDomain {
                     max_version: setup.max_version,
                     vcpus: setup.vcpus,
                 },
-                max_pins: setup.max_pins,
+                dma: DmaLimits {
+                    max_pins: setup.max_pins,
+                    max_contexts: setup.max_contexts,
+                },
             };
             let state = DomainState::new(machine, &domain, limits).ok()?;
             domain.0.state.set(state).ok()?;
@@ -216,6 +231,8 @@ impl Machine {
             while !release_cpu_mappings(self, &domain, state) {
                 steps += 1;
             }
+            // Its devices are taken from it, and fenced.
+            self.state().pci.retain(|_, device| device.owner != id);
             self.state().destroy_page_tables(id);
         }
         self.relinquish_memory(id);

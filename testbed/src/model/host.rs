@@ -6,9 +6,9 @@ use std::sync::Arc;
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed, Frame,
-        FrameError, GuestFault, Host, IoMemory, IommuError, IommuMode, OutOfMemory, PciFacts,
-        Refused, StealError, TraceEvent,
+        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed,
+        Frame, FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
+        NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
 };
 use hypercall_abi::{
@@ -22,11 +22,19 @@ use super::{
     domain::{Backing, ModelDomain},
     frames::{Kind, NOBODY, PinnedFrame},
     guest::GUEST_LIMIT,
+    iommu::{Device, Iommu, ModelIoContext, TABLES_FREED, TablesId},
     locks::{RankedMutex, RankedReadWrite, assert_none_held},
     loose::ModelLoosePage,
     machine::{Event, Machine, Moment},
     shared::{ModelSharedPage, SharedMemory},
 };
+
+fn tables_id(tables: IoTables<'_, Machine>) -> TablesId {
+    match tables {
+        IoTables::Default(domain) => (domain.id().0, 0),
+        IoTables::Own(context) => context.id,
+    }
+}
 
 fn refuse_if(refused: bool) -> Result<(), Refused> {
     if refused { Err(Refused) } else { Ok(()) }
@@ -48,6 +56,8 @@ impl Host for Machine {
     type Frame = PinnedFrame;
     type SharedPage = ModelSharedPage;
     type LoosePage = ModelLoosePage;
+    type IoContext = ModelIoContext;
+    type Shared<T: Send + Sync> = Arc<T>;
 
     const CPU_MAP_TAKES_TYPE: bool = true;
 
@@ -101,6 +111,11 @@ impl Host for Machine {
     fn may_copy(&self, source: &ModelDomain, dest: &ModelDomain) -> Result<(), Refused> {
         let pair = (source.id().0, dest.id().0);
         refuse_if(self.state().access.copy.contains(&pair))
+    }
+
+    fn may_set_limits(&self, caller: &ModelDomain, target: &ModelDomain) -> Result<(), Refused> {
+        let pair = (caller.id().0, target.id().0);
+        refuse_if(self.state().access.limits.contains(&pair))
     }
 
     fn transitive_allowed(&self) -> bool {
@@ -442,9 +457,103 @@ impl Host for Machine {
         1 << 12
     }
 
+    fn share<T: Send + Sync>(&self, value: T) -> Result<Arc<T>, OutOfMemory> {
+        if self.state().switches.share_fails.pull() {
+            return Err(OutOfMemory);
+        }
+        Ok(Arc::new(value))
+    }
+
+    fn context_range(&self, owner: &ModelDomain, last: Dfn, wanted: u64) -> Option<DfnRange> {
+        let (first, count) = owner.setup().context_range?;
+        let end = (first + count.min(wanted)).min(last.number().saturating_add(1));
+        Some(DfnRange {
+            first: Dfn::new(first),
+            count: end.checked_sub(first)?,
+        })
+    }
+
+    fn new_io_context(
+        &self,
+        owner: &ModelDomain,
+        number: u32,
+    ) -> Result<ModelIoContext, NoIoContext> {
+        let mut state = self.state();
+        if state.switches.no_io_context.pull() {
+            return Err(NoIoContext::OutOfNumbers);
+        }
+        state.contexts_made += 1;
+        let id = (owner.id().0, state.contexts_made);
+        let tables = Iommu::of_context(number);
+        state.iommus.insert(id, tables);
+        Ok(ModelIoContext {
+            inner: Arc::downgrade(&self.inner),
+            id,
+        })
+    }
+
+    fn close_io_context(&self, context: &ModelIoContext) -> Result<(), HasDevices> {
+        let mut state = self.state();
+        if state.devices_at(context.id).next().is_some() {
+            return Err(HasDevices);
+        }
+        let tables = state.iommus.get_mut(&context.id).expect("its tables");
+        tables.closed = true;
+        Ok(())
+    }
+
+    fn attach_device(
+        &self,
+        owner: &ModelDomain,
+        sbdf: u32,
+        to: IoTables<'_, Self>,
+    ) -> Result<(), AttachError> {
+        assert_none_held("moving a device");
+        let id = tables_id(to);
+        let mut state = self.state();
+        if state.switches.no_pci {
+            return Err(AttachError::Device(DeviceError::NoPci));
+        }
+        let device = state.pci.get(&sbdf).copied();
+        let device = device
+            .filter(|device| device.owner == owner.id().0)
+            .ok_or(AttachError::Device(DeviceError::NotYours))?;
+        if !device.behind_iommu {
+            return Err(AttachError::NotMovable);
+        }
+        let closed = |iommu: &Iommu| iommu.closed;
+        if state.iommus.get(&id).is_some_and(closed) {
+            return Err(AttachError::Closed);
+        }
+        let mut alike: Vec<&mut Device> = state
+            .pci
+            .values_mut()
+            .filter(|other| other.group == device.group)
+            .collect();
+        if alike.iter().any(|other| other.owner != device.owner) {
+            return Err(AttachError::Shared);
+        }
+        for device in &mut alike {
+            device.tables = id.1;
+        }
+        if state.switches.attach_fails.pull() {
+            for other in state.pci.values_mut() {
+                if other.group == device.group {
+                    other.tables = device.tables;
+                }
+            }
+            return Err(AttachError::Iommu);
+        }
+        Ok(())
+    }
+
+    fn must_flush_soon(&self, flags: FlushFlags) -> bool {
+        flags.0 & TABLES_FREED.0 != 0
+    }
+
     fn iommu_map(
         &self,
-        domain: &ModelDomain,
+        tables: IoTables<'_, Self>,
         dfn: Dfn,
         mfn: Mfn,
         count: u32,
@@ -452,9 +561,12 @@ impl Host for Machine {
         flush: &mut FlushFlags,
     ) -> Result<(), IommuError> {
         let mut state = self.state();
+        let id = tables_id(tables);
         let ok = !state.switches.map_fails.pull();
+        let (domain, context) = state.name_of(id);
         state.events.push(Event::Map {
-            domain: domain.id().0,
+            domain,
+            context,
             dfn: dfn.number(),
             mfn: mfn.number(),
             count,
@@ -463,22 +575,25 @@ impl Host for Machine {
         if !ok {
             return Err(IommuError);
         }
-        let iommu = state.iommus.entry(domain.id().0).or_default();
+        let iommu = state.iommus.entry(id).or_default();
         flush.add(iommu.map(dfn.number(), mfn.number(), count, access));
         Ok(())
     }
 
     fn iommu_unmap(
         &self,
-        domain: &ModelDomain,
+        tables: IoTables<'_, Self>,
         dfn: Dfn,
         count: u32,
         flush: &mut FlushFlags,
     ) -> Result<(), IommuError> {
         let mut state = self.state();
+        let id = tables_id(tables);
         let ok = !state.switches.unmap_fails.pull();
+        let (domain, context) = state.name_of(id);
         state.events.push(Event::Unmap {
-            domain: domain.id().0,
+            domain,
+            context,
             dfn: dfn.number(),
             count,
             ok,
@@ -486,23 +601,26 @@ impl Host for Machine {
         if !ok {
             return Err(IommuError);
         }
-        let iommu = state.iommus.entry(domain.id().0).or_default();
+        let iommu = state.iommus.entry(id).or_default();
         flush.add(iommu.unmap(dfn.number(), count));
         Ok(())
     }
 
     fn iommu_flush(
         &self,
-        domain: &ModelDomain,
+        tables: IoTables<'_, Self>,
         range: DfnRange,
         flags: FlushFlags,
     ) -> Result<Flushed, IommuError> {
         assert_none_held("IOTLB flush");
         self.at_moment(Moment::Flush);
         let mut state = self.state();
+        let id = tables_id(tables);
         let ok = !state.switches.flush_fails.pull();
+        let (domain, context) = state.name_of(id);
         state.events.push(Event::Flush {
-            domain: domain.id().0,
+            domain,
+            context,
             dfn: range.first.number(),
             count: range.count,
             flags: flags.0,
@@ -511,7 +629,7 @@ impl Host for Machine {
         if !ok {
             return Err(IommuError);
         }
-        let iommu = state.iommus.entry(domain.id().0).or_default();
+        let iommu = state.iommus.entry(id).or_default();
         iommu.flush(range, flags);
         Ok(Flushed::completed())
     }
@@ -522,9 +640,10 @@ impl Host for Machine {
             return Err(DeviceError::NoPci);
         }
         match state.pci.get(&sbdf) {
-            Some(&(domain, behind_iommu)) if domain == owner.id().0 => {
-                Ok(PciFacts { behind_iommu })
-            }
+            Some(device) if device.owner == owner.id().0 => Ok(PciFacts {
+                behind_iommu: device.behind_iommu,
+                context: state.name_of((device.owner, device.tables)).1,
+            }),
             _ => Err(DeviceError::NotYours),
         }
     }

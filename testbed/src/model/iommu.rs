@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One domain's I/O page table and IOTLB, as pessimistic as hardware may be.
+//! I/O page tables with their IOTLB, as pessimistic as hardware may be, and the
+//! devices that use them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Weak,
+};
 
+use super::machine::Inner;
 use hv::{
     addr::{Access, DfnRange},
     host::FlushFlags,
@@ -12,6 +17,9 @@ use hv::{
 pub const ADDED: FlushFlags = FlushFlags(1);
 /// Wanted after a translation was removed.
 pub const REMOVED: FlushFlags = FlushFlags(2);
+
+/// Wanted after page tables were freed that hardware may still walk.
+pub const TABLES_FREED: FlushFlags = FlushFlags(4);
 
 /// One translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +41,52 @@ pub struct DmaFault {
     pub write: bool,
 }
 
-/// A domain's device address space.
+/// Names I/O page tables: the domain, and 0 for its default context or a number that
+/// is never used again.
+pub type TablesId = (u16, u32);
+
+/// A PCI device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Whose it is.
+    pub owner: u16,
+    /// An IOMMU translates what it does.
+    pub behind_iommu: bool,
+    /// The tables it uses: the second half of a [`TablesId`].
+    pub tables: u32,
+    /// Devices with one number here cannot be told apart.
+    pub group: u32,
+}
+
+/// I/O page tables of a context.
+#[derive(Debug)]
+pub struct ModelIoContext {
+    pub(super) inner: Weak<Inner>,
+    pub(super) id: TablesId,
+}
+
+impl Drop for ModelIoContext {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.upgrade() else {
+            return;
+        };
+        let mut state = inner.state();
+        let used = state.devices_at(self.id).next();
+        assert_eq!(used, None, "I/O page tables dropped with a device there");
+        let tables = state.iommus.remove(&self.id).expect("its tables");
+        assert!(tables.table.is_empty(), "I/O page tables dropped in use");
+        let reachable = tables.iotlb.len();
+        assert_eq!(reachable, 0, "I/O page tables dropped before a flush");
+    }
+}
+
+/// A device address space.
 #[derive(Debug, Default)]
 pub struct Iommu {
+    /// The context's number.
+    pub number: u32,
+    /// No device can be moved here.
+    pub closed: bool,
     table: BTreeMap<u64, Translation>,
     iotlb: BTreeMap<u64, Vec<Translation>>,
     /// Translations that devices do not see for certain before a flush.
@@ -45,6 +96,14 @@ pub struct Iommu {
 }
 
 impl Iommu {
+    /// Empty tables for a context.
+    pub fn of_context(number: u32) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
     /// Adds translations. A device may use them at once.
     pub fn map(&mut self, dfn: u64, mfn: u64, count: u32, access: Access) -> FlushFlags {
         for offset in 0..u64::from(count) {

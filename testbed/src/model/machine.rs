@@ -14,7 +14,7 @@ use super::{
     domain::{Backing, DomainRecord, DomainSetup, ModelDomain},
     frames::{FrameRecord, FrameTable, Kind},
     guest::{GuestMemory, ReadLog},
-    iommu::{DmaFault, Iommu},
+    iommu::{Device, DmaFault, Iommu, TablesId},
     shared::SharedMemory,
     table::GuestTable,
 };
@@ -91,6 +91,8 @@ pub enum Event {
     Map {
         /// Whose device address space.
         domain: u16,
+        /// Which.
+        context: u32,
         /// First device frame.
         dfn: u64,
         /// First machine frame.
@@ -104,6 +106,8 @@ pub enum Event {
     Unmap {
         /// Whose device address space.
         domain: u16,
+        /// Which.
+        context: u32,
         /// First device frame.
         dfn: u64,
         /// How many.
@@ -115,6 +119,8 @@ pub enum Event {
     Flush {
         /// Whose device address space.
         domain: u16,
+        /// Which.
+        context: u32,
         /// First device frame.
         dfn: u64,
         /// How many.
@@ -211,12 +217,25 @@ pub struct Switches {
     pub preempt: Preempt,
     /// There is no PCI.
     pub no_pci: bool,
+    /// Moving a device.
+    pub attach_fails: Trigger,
+    /// Making I/O page tables, for want of numbers.
+    pub no_io_context: Trigger,
+    /// Allocation of a value with several owners.
+    pub share_fails: Trigger,
 }
 
 impl Switches {
-    /// A CPU mapping may fail for a reason that only this machine knows.
-    pub fn cpu_mapping_may_fail(&self) -> bool {
-        [self.cpu_map_fails, self.identity_map_fails] != [Trigger::Never; 2]
+    /// Something may fail for a reason that only this machine knows.
+    pub fn may_fail_unseen(&self) -> bool {
+        let unseen = [
+            self.cpu_map_fails,
+            self.identity_map_fails,
+            self.attach_fails,
+            self.no_io_context,
+            self.share_fails,
+        ];
+        unseen != [Trigger::Never; 5]
     }
 }
 
@@ -233,6 +252,8 @@ pub struct AccessControl {
     pub table: BTreeSet<(u16, u16)>,
     /// (source, destination) that may not be copied between.
     pub copy: BTreeSet<(u16, u16)>,
+    /// (caller, target) that may not set limits.
+    pub limits: BTreeSet<(u16, u16)>,
     /// (giver, receiver) that may not transfer pages.
     pub transfer: BTreeSet<(u16, u16)>,
     /// `GNTMAP_*` flags of every question about mapping.
@@ -246,8 +267,10 @@ pub struct State {
     pub frames: FrameTable,
     /// (domain, guest frame) to what is there.
     pub p2m: BTreeMap<(u16, u64), Backing>,
-    /// Device address spaces by domain.
-    pub iommus: BTreeMap<u16, Iommu>,
+    /// Device address spaces.
+    pub iommus: BTreeMap<TablesId, Iommu>,
+    /// Contexts ever made.
+    pub contexts_made: u32,
     /// Grant tables as their granters see them.
     pub tables: BTreeMap<u16, GuestTable>,
     /// Shared pages that a guest cannot give up now.
@@ -275,8 +298,8 @@ pub struct State {
     pub cache_flushes: Vec<(u64, u16, u16, u32)>,
     /// What the trace buffer was told.
     pub traces: Vec<(TraceEvent, u16)>,
-    /// PCI devices: owner, and whether behind an IOMMU.
-    pub pci: BTreeMap<u32, (u16, bool)>,
+    /// PCI devices.
+    pub pci: BTreeMap<u32, Device>,
     /// What fails.
     pub switches: Switches,
     /// What access control refuses.
@@ -317,6 +340,26 @@ impl State {
         reach.0 += cpus.0 + identity.0;
         reach.1 += cpus.1 + identity.1;
         reach
+    }
+
+    /// The devices that use some I/O page tables.
+    pub fn devices_at(&self, (domain, tables): TablesId) -> impl Iterator<Item = u32> {
+        let there = move |device: &Device| device.owner == domain && device.tables == tables;
+        let devices = self.pci.iter().filter(move |(_, device)| there(device));
+        devices.map(|(&sbdf, _)| sbdf)
+    }
+
+    /// Domain and number of the context that has some tables.
+    pub fn name_of(&self, id: TablesId) -> (u16, u32) {
+        let number = self.iommus.get(&id).map_or(0, |iommu| iommu.number);
+        (id.0, number)
+    }
+
+    /// The tables of the context that a domain knows by this number.
+    pub fn tables_of(&self, domain: u16, number: u32) -> Option<&Iommu> {
+        let mut all = self.iommus.range((domain, 0)..=(domain, u32::MAX));
+        all.rfind(|(_, iommu)| iommu.number == number)
+            .map(|(_, iommu)| iommu)
     }
 
     /// Gives a reference back.
@@ -505,10 +548,31 @@ impl Machine {
         }
     }
 
-    /// A device of `domain` reads a byte.
+    /// A device of `domain` in its default context reads a byte.
     pub fn device_read(&self, domain: u16, daddr: u64) -> Result<u8, DmaFault> {
+        self.read_through((domain, 0), daddr)
+    }
+
+    /// A device of `domain` in its default context writes a byte.
+    pub fn device_write(&self, domain: u16, daddr: u64, value: u8) -> Result<(), DmaFault> {
+        self.write_through((domain, 0), daddr, value)
+    }
+
+    /// A PCI device reads a byte.
+    pub fn pci_read(&self, sbdf: u32, daddr: u64) -> Result<u8, DmaFault> {
+        let device = self.state().pci[&sbdf];
+        self.read_through((device.owner, device.tables), daddr)
+    }
+
+    /// A PCI device writes a byte.
+    pub fn pci_write(&self, sbdf: u32, daddr: u64, value: u8) -> Result<(), DmaFault> {
+        let device = self.state().pci[&sbdf];
+        self.write_through((device.owner, device.tables), daddr, value)
+    }
+
+    fn read_through(&self, tables: TablesId, daddr: u64) -> Result<u8, DmaFault> {
         let state = self.state();
-        let mfn = translate(&state, domain, daddr, false)?;
+        let mfn = translate(&state, tables, daddr, false)?;
         let frame = state
             .frames
             .get(mfn)
@@ -516,16 +580,26 @@ impl Machine {
         Ok(frame.read((daddr % 4096) as usize))
     }
 
-    /// A device of `domain` writes a byte.
-    pub fn device_write(&self, domain: u16, daddr: u64, value: u8) -> Result<(), DmaFault> {
+    fn write_through(&self, tables: TablesId, daddr: u64, value: u8) -> Result<(), DmaFault> {
         let mut state = self.state();
-        let mfn = translate(&state, domain, daddr, true)?;
+        let mfn = translate(&state, tables, daddr, true)?;
         let frame = state
             .frames
             .get_mut(mfn)
             .expect("a device reached a free frame");
         frame.write((daddr % 4096) as usize, value);
         Ok(())
+    }
+
+    /// Plugs a device in that can be told apart from all others.
+    pub fn plug(&self, sbdf: u32, owner: u16, behind_iommu: bool) {
+        let device = Device {
+            owner,
+            behind_iommu,
+            tables: 0,
+            group: sbdf,
+        };
+        self.state().pci.insert(sbdf, device);
     }
 
     /// Adds a domain. `None`: there was no memory for its state.
@@ -560,11 +634,11 @@ impl Machine {
     }
 }
 
-fn translate(state: &State, domain: u16, daddr: u64, write: bool) -> Result<u64, DmaFault> {
+fn translate(state: &State, tables: TablesId, daddr: u64, write: bool) -> Result<u64, DmaFault> {
     let dfn = daddr / 4096;
     state
         .iommus
-        .get(&domain)
+        .get(&tables)
         .ok_or(DmaFault { dfn, write })
         .and_then(|iommu| iommu.translate(dfn, write))
 }

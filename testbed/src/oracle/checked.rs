@@ -6,9 +6,13 @@ use std::collections::VecDeque;
 use hv::hypercall::Outcome;
 use hypercall_abi::{
     command::{
-        XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
+        XEN_GDMA_OP_CONTEXT_CREATE, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH,
+        XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY,
+        XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS,
         XEN_GDMA_OP_UNMAP,
     },
+    context::{ContextCreate, ContextDestroy, DeviceAttach},
+    control::{Revoke, SetLimits, Stats},
     device::QueryDevice,
     grant::{
         GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_AND_REPLACE, GNTTABOP_UNMAP_GRANT_REF,
@@ -16,7 +20,7 @@ use hypercall_abi::{
         UnmapAndReplace, UnmapGrantRef,
     },
     lookup::Lookup,
-    mapping::{Map, Unmap},
+    mapping::{Flush, Map, Unmap},
     query::Query,
 };
 
@@ -88,7 +92,7 @@ impl Checked {
         elements.iter_mut().for_each(T::mark);
         let vcpu = self.machine.vcpu_of(caller);
         let at = vcpu.store_elements(elements);
-        let may_fail = self.machine.state().switches.cpu_mapping_may_fail();
+        let may_fail = self.machine.state().switches.may_fail_unseen();
         let mut worked = 0;
         let end = vcpu.call_observed(number, cmd, at, elements.len() as u32, |outcome| {
             vcpu.load_elements(elements);
@@ -148,6 +152,49 @@ impl Checked {
     /// `lookup`.
     pub fn lookup(&mut self, caller: u16, elements: &mut [Lookup]) -> CallEnd {
         self.run(caller, Number::GrantDma, XEN_GDMA_OP_LOOKUP, elements)
+    }
+
+    /// `context_create`.
+    pub fn context_create(&mut self, caller: u16, elements: &mut [ContextCreate]) -> CallEnd {
+        let cmd = XEN_GDMA_OP_CONTEXT_CREATE;
+        self.run(caller, Number::GrantDma, cmd, elements)
+    }
+
+    /// `context_destroy`.
+    pub fn context_destroy(&mut self, caller: u16, elements: &mut [ContextDestroy]) -> CallEnd {
+        let cmd = XEN_GDMA_OP_CONTEXT_DESTROY;
+        self.run(caller, Number::GrantDma, cmd, elements)
+    }
+
+    /// `device_attach`.
+    pub fn device_attach(&mut self, caller: u16, elements: &mut [DeviceAttach]) -> CallEnd {
+        let cmd = XEN_GDMA_OP_DEVICE_ATTACH;
+        self.run(caller, Number::GrantDma, cmd, elements)
+    }
+
+    /// `flush`.
+    pub fn flush(&mut self, caller: u16, elements: &mut [Flush]) -> CallEnd {
+        self.run(caller, Number::GrantDma, XEN_GDMA_OP_FLUSH, elements)
+    }
+
+    /// `revoke`.
+    pub fn revoke(&mut self, caller: u16, elements: &mut [Revoke]) -> CallEnd {
+        self.run(caller, Number::GrantDma, XEN_GDMA_OP_REVOKE, elements)
+    }
+
+    /// `set_limits`.
+    pub fn set_limits(&mut self, caller: u16, elements: &mut [SetLimits]) -> CallEnd {
+        self.run(caller, Number::GrantDma, XEN_GDMA_OP_SET_LIMITS, elements)
+    }
+
+    /// `stats`.
+    pub fn stats(&mut self, caller: u16, domid: u16) -> Stats {
+        let mut elements = [Stats {
+            domid,
+            ..Stats::default()
+        }];
+        self.run(caller, Number::GrantDma, XEN_GDMA_OP_STATS, &mut elements);
+        elements[0]
     }
 
     /// `query`.
@@ -256,6 +303,10 @@ impl Checked {
             return killed;
         }
         self.reference.forget_holder(domain);
+        let state = self.machine.state();
+        let attached = &mut self.reference.attached;
+        attached.retain(|sbdf, _| state.pci.contains_key(sbdf));
+        drop(state);
         if killed.0 == Death::Gone {
             self.reference
                 .entries

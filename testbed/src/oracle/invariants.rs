@@ -17,6 +17,7 @@ pub fn check(machine: &Machine, reference: &Reference) {
     check_references(machine, reference);
     check_reach(machine, reference);
     check_tables(machine, reference);
+    check_devices(machine, reference);
     check_entries(machine, reference);
     check_service(machine, reference);
     check_cpu_maps(machine, reference);
@@ -50,14 +51,15 @@ fn check_references(machine: &Machine, reference: &Reference) {
 /// Invariant 1: whatever a device may reach is pinned under that device frame.
 fn check_reach(machine: &Machine, reference: &Reference) {
     let state = machine.state();
-    for (&domain, iommu) in &state.iommus {
+    for (&(domain, _), iommu) in &state.iommus {
+        let space = (domain, iommu.number);
         for (dfn, translation) in iommu.reachable() {
-            let pinned = reference.pages.get(&(domain, dfn)).is_some_and(|page| {
+            let pinned = reference.pages.get(&(space, dfn)).is_some_and(|page| {
                 page.mfn == translation.mfn && (page.write || !translation.write)
             });
             assert!(
                 pinned,
-                "devices of d{domain} reach frame {:#x} at dfn {dfn:#x} without a pin",
+                "devices of {space:?} reach frame {:#x} at dfn {dfn:#x} without a pin",
                 translation.mfn
             );
         }
@@ -67,12 +69,23 @@ fn check_reach(machine: &Machine, reference: &Reference) {
 /// Invariant 4: the I/O page tables are exactly the mappings.
 fn check_tables(machine: &Machine, reference: &Reference) {
     let state = machine.state();
-    for (&domain, iommu) in &state.iommus {
+    for (&(domain, _), iommu) in &state.iommus {
+        let space = (domain, iommu.number);
         assert_eq!(
             *iommu.table(),
-            reference.table_of(domain),
-            "I/O page table of d{domain}"
+            reference.table_of(space),
+            "I/O page table of {space:?}"
         );
+    }
+}
+
+/// Invariant 11: a device uses the tables of the context it was moved to last.
+fn check_devices(machine: &Machine, reference: &Reference) {
+    let state = machine.state();
+    for (sbdf, device) in &state.pci {
+        let (_, number) = state.name_of((device.owner, device.tables));
+        let wanted = reference.attached.get(sbdf).copied().unwrap_or_default();
+        assert_eq!(number, wanted, "context of device {sbdf:#x}");
     }
 }
 

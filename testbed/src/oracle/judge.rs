@@ -6,14 +6,14 @@ use std::collections::VecDeque;
 use hypercall_abi::{
     Errno,
     lookup::Lookup,
-    mapping::{Map, Unmap, XEN_GDMA_MAP_FIXED},
+    mapping::{Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT_DMA},
     query::{Query, XEN_GDMA_CAP_DEFAULT_CONTEXT},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     predict::Rules,
-    reference::{Page, Reference},
+    reference::{Page, Reference, Space},
 };
 use crate::model::{Event, Machine};
 
@@ -87,19 +87,30 @@ impl Step<'_> {
     }
 
     fn check_place(&self, op: &Map, daddr: u64) {
-        assert_eq!(daddr % 4096, 0, "device address {daddr:#x}");
-        let (first, last) = self.reference.ranges[&self.caller];
+        let offset = if op.kind == XEN_GDMA_MAP_GRANT_DMA {
+            op.source % 4096
+        } else {
+            0
+        };
+        assert_eq!(daddr % 4096, offset, "device address {daddr:#x}");
+        let space = (self.caller, op.context);
+        let (first, last) = self
+            .reference
+            .range_of(space)
+            .ok()
+            .flatten()
+            .expect("a range");
         let dfn = daddr / 4096;
         assert!(
             dfn >= first && dfn + u64::from(op.nr_frames) - 1 <= last,
             "dfn {dfn:#x} outside {first:#x}..={last:#x}"
         );
         if op.flags & XEN_GDMA_MAP_FIXED != 0 {
-            assert_eq!(daddr, op.daddr, "FIXED address");
+            assert_eq!(daddr, op.daddr + offset, "FIXED address");
         }
     }
 
-    fn map_failed_in_iommu(&mut self, mut pages: Vec<Page>) {
+    fn map_failed_in_iommu(&mut self, space: Space, mut pages: Vec<Page>) {
         let (dfn, done, ok) = self
             .follow_maps(pages.len() as u32)
             .expect("-EIO without an IOMMU call");
@@ -114,10 +125,10 @@ impl Step<'_> {
             page.stuck = stuck;
         }
         if stuck {
-            let nameless = (self.caller, dfn, pages.len() as u32);
+            let nameless = (space, dfn, pages.len() as u32);
             self.reference.nameless.push(nameless);
         }
-        self.reference.add_pages(self.caller, dfn, &pages);
+        self.reference.add_pages(space, dfn, &pages);
         // The way back belongs to this element, so the next one finds it done.
         self.apply_until_map();
     }
@@ -149,14 +160,14 @@ impl Element for Map {
                 let (dfn, done, ok) = step
                     .follow_maps(after.nr_frames)
                     .expect("success without an IOMMU call");
-                assert_eq!((dfn * 4096, done, ok), (after.daddr, after.nr_frames, true));
+                assert_eq!((dfn, done, ok), (after.daddr / 4096, after.nr_frames, true));
                 step.check_place(before, after.daddr);
-                step.reference
-                    .add_mapping(step.caller, after.handle, dfn, &pages);
+                let space = (step.caller, before.context);
+                step.reference.add_mapping(space, after.handle, dfn, &pages);
             }
             Ok(pages) => {
                 assert_eq!(after.status, Errno::Io.wire(), "{before:?}");
-                step.map_failed_in_iommu(pages);
+                step.map_failed_in_iommu((step.caller, before.context), pages);
             }
             Err(fits) => assert!(
                 fits.iter().any(|error| error.wire() == after.status),
@@ -184,7 +195,8 @@ impl Element for Unmap {
         assert!(same_but_status(&unchanged, after), "{before:?} {after:?}");
         match step.rules().unmap(before) {
             Ok(handle) if after.status == 0 => {
-                step.reference.mappings.remove(&(step.caller, handle));
+                let space = (step.caller, before.context);
+                step.reference.mappings.remove(&(space, handle));
             }
             Ok(_) => {
                 assert_eq!(after.status, Errno::Io.wire(), "{before:?}");
@@ -212,7 +224,8 @@ impl Element for Lookup {
         match step.rules().lookup(before) {
             Ok(answer) => assert_eq!(answer, *after, "{before:?}"),
             Err(_) if after.status == 0 => assert!(
-                step.reference.is_nameless(step.caller, after.daddr / 4096),
+                step.reference
+                    .is_nameless((step.caller, before.context), after.daddr / 4096),
                 "{before:?} {after:?}"
             ),
             Err(error) => assert_eq!(after.status, error.wire(), "{before:?}"),
@@ -240,7 +253,9 @@ impl Element for Query {
             assert_eq!(after.used_pins, step.reference.pinned(caller), "used_pins");
             let nameless = step.reference.nameless.iter();
             let mappings = step.reference.mappings_of(caller).count()
-                + nameless.filter(|(domain, _, _)| *domain == caller).count();
+                + nameless
+                    .filter(|((domain, _), _, _)| *domain == caller)
+                    .count();
             assert_eq!(after.mappings as usize, mappings, "mappings");
             let mappable = step.reference.ranges.contains_key(&caller);
             let capability = after.capabilities & XEN_GDMA_CAP_DEFAULT_CONTEXT != 0;

@@ -12,6 +12,7 @@
 //! | [`predict`] | what one element must answer, by the documented tables |
 //! | [`judge`] | comparing answers with predictions and entering them |
 //! | [`judge_grants`] | the same for CPU mappings of grants |
+//! | [`judge_contexts`] | the same for contexts, devices, revocation and limits |
 //! | [`tables`] | what copy, transfer, swap and set_version must answer |
 //! | [`operations`] | calling them, and comparing |
 //! | [`invariants`] | comparing the machine with the account |
@@ -20,6 +21,7 @@
 pub mod checked;
 pub mod invariants;
 pub mod judge;
+pub mod judge_contexts;
 pub mod judge_grants;
 pub mod operations;
 pub mod predict;

@@ -11,12 +11,13 @@ use hypercall_abi::{
     },
     lookup::{Lookup, XEN_GDMA_LOOKUP_DADDR, XEN_GDMA_LOOKUP_GADDR},
     mapping::{
-        Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT, XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ,
-        XEN_GDMA_MAP_WRITE, XEN_GDMA_UNMAP_BY_DADDR,
+        Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT, XEN_GDMA_MAP_GRANT_DMA,
+        XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ, XEN_GDMA_MAP_WRITE, XEN_GDMA_NO_FLUSH,
+        XEN_GDMA_UNMAP_BY_DADDR,
     },
 };
 
-use super::reference::{Page, Reference, Source};
+use super::reference::{Page, Reference, Source, Space};
 use crate::model::{DomainSetup, Machine, domain::Backing, frames::Kind};
 
 const SELF: u16 = 0x7ff0;
@@ -76,8 +77,9 @@ impl Rules<'_> {
         let access = XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE;
         let fixed = op.flags & XEN_GDMA_MAP_FIXED != 0;
         let bad = op.pad0 != 0
-            || op.kind > XEN_GDMA_MAP_GRANT
-            || op.flags & !(access | XEN_GDMA_MAP_FIXED) != 0
+            || op.kind > XEN_GDMA_MAP_GRANT_DMA
+            || op.flags & !(access | XEN_GDMA_MAP_FIXED | XEN_GDMA_NO_FLUSH) != 0
+            || (op.kind == XEN_GDMA_MAP_GRANT_DMA && op.source >> 44 != 1 << 19)
             || op.flags & access == 0
             || op.nr_frames == 0
             || op.nr_frames > MAX_FRAMES
@@ -87,10 +89,10 @@ impl Rules<'_> {
         if bad {
             return Err(vec![Errno::Inval]);
         }
-        if op.context != 0 {
+        let Ok(range) = self.reference.range_of((self.caller, op.context)) else {
             return Err(vec![Errno::NoEnt]);
-        }
-        let Some(&(first, last)) = self.reference.ranges.get(&self.caller) else {
+        };
+        let Some((first, last)) = range else {
             return Err(vec![Errno::OpNotSupp]);
         };
         let dfn = op.daddr / 4096;
@@ -122,14 +124,20 @@ impl Rules<'_> {
     }
 
     fn map_room(&self, op: &Map) -> Result<(), Vec<Errno>> {
-        let limit = self.setup_of(self.caller).map_or(0, |setup| setup.max_pins);
+        let limit = self.limit_of_pins(self.caller);
         if self.reference.pinned(self.caller) + op.nr_frames > limit {
             return Err(vec![Errno::NoBufs]);
         }
-        let (first, last) = self.reference.ranges[&self.caller];
+        let space = (self.caller, op.context);
+        let (first, last) = self
+            .reference
+            .range_of(space)
+            .ok()
+            .flatten()
+            .expect("a range");
         let free = |dfn: u64| {
-            !self.reference.pages.contains_key(&(self.caller, dfn))
-                && !self.machine.state().p2m.contains_key(&(self.caller, dfn))
+            let guest_frame = self.machine.state().p2m.contains_key(&(self.caller, dfn));
+            !self.reference.pages.contains_key(&(space, dfn)) && (op.context != 0 || !guest_frame)
         };
         if op.flags & XEN_GDMA_MAP_FIXED != 0 {
             let dfn = op.daddr / 4096;
@@ -152,9 +160,36 @@ impl Rules<'_> {
         }
     }
 
+    /// Frames that a domain may pin.
+    pub(super) fn limit_of_pins(&self, domain: u16) -> u32 {
+        let changed = self
+            .reference
+            .limits
+            .get(&domain)
+            .and_then(|limits| limits.pins);
+        let created = || self.setup_of(domain).map_or(0, |setup| setup.max_pins);
+        changed.unwrap_or_else(created)
+    }
+
+    /// Contexts that a domain may have.
+    pub(super) fn limit_of_contexts(&self, domain: u16) -> u32 {
+        let changed = self
+            .reference
+            .limits
+            .get(&domain)
+            .and_then(|limits| limits.contexts);
+        let created = || self.setup_of(domain).map_or(0, |setup| setup.max_contexts);
+        changed.unwrap_or_else(created)
+    }
+
     fn map_page(&self, op: &Map, granter: u16, nth: u64) -> Result<Page, Vec<Errno>> {
         let write = op.flags & XEN_GDMA_MAP_WRITE != 0;
-        let number = op.source.checked_add(nth);
+        let first = if op.kind == XEN_GDMA_MAP_GRANT_DMA {
+            (op.source & !(1 << 63)) / 4096
+        } else {
+            op.source
+        };
+        let number = first.checked_add(nth);
         let (mfn, source) = if op.kind == XEN_GDMA_MAP_OWN {
             let gfn = number.ok_or(vec![Errno::Fault])?;
             let mfn = self
@@ -261,14 +296,13 @@ impl Rules<'_> {
         } else {
             op.daddr != 0 || op.nr_frames != 0
         };
-        if op.flags & !XEN_GDMA_UNMAP_BY_DADDR != 0 || foreign_fields {
+        let aligned = !by_daddr || op.daddr.is_multiple_of(4096);
+        let known = XEN_GDMA_UNMAP_BY_DADDR | XEN_GDMA_NO_FLUSH;
+        if op.flags & !known != 0 || foreign_fields || !aligned {
             return Err(Errno::Inval);
         }
-        if op.context != 0 {
-            return Err(Errno::NoEnt);
-        }
         self.reference
-            .mappings_of(self.caller)
+            .mappings_in((self.caller, op.context))
             .find(|&(handle, mapping)| {
                 if by_daddr {
                     mapping.dfn * 4096 == op.daddr && mapping.count == op.nr_frames
@@ -289,20 +323,15 @@ impl Rules<'_> {
         if daddr && op.index != 0 {
             return Err(Errno::Inval);
         }
-        if op.context != 0 {
-            return Err(Errno::NoEnt);
-        }
+        let space = (self.caller, op.context);
         let dfn = if daddr {
             op.addr / 4096
         } else {
-            self.nth_mapping_of(op.addr / 4096, op.index)
+            self.nth_mapping_of(space, op.addr / 4096, op.index)
                 .ok_or(Errno::NoEnt)?
         };
-        let (handle, mapping) = self
-            .reference
-            .mapping_at(self.caller, dfn)
-            .ok_or(Errno::NoEnt)?;
-        let page = self.reference.pages[&(self.caller, dfn)];
+        let (handle, mapping) = self.reference.mapping_at(space, dfn).ok_or(Errno::NoEnt)?;
+        let page = self.reference.pages[&(space, dfn)];
         let offset = op.addr % 4096;
         let mut answer = *op;
         (answer.source_kind, answer.domid, answer.source) = match page.source {
@@ -321,13 +350,13 @@ impl Rules<'_> {
     }
 
     /// Device frame of the `nth` mapping of an own frame, newest first.
-    fn nth_mapping_of(&self, gfn: u64, nth: u32) -> Option<u64> {
+    fn nth_mapping_of(&self, space: Space, gfn: u64, nth: u32) -> Option<u64> {
         let mut found: Vec<_> = self
             .reference
-            .pages_of(self.caller)
+            .pages_in(space)
             .filter(|(_, page)| page.source == Source::Own(gfn))
             .filter_map(|(dfn, _)| {
-                let (_, mapping) = self.reference.mapping_at(self.caller, dfn)?;
+                let (_, mapping) = self.reference.mapping_at(space, dfn)?;
                 Some((mapping.born, dfn))
             })
             .collect();

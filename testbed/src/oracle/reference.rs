@@ -106,23 +106,54 @@ impl Uses {
     }
 }
 
+/// A device address space: the holder, and the number of the context.
+pub type Space = (u16, u32);
+
+/// There is no context with this number, or it is being destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoContext;
+
+/// A context that a domain has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// First and last device frame.
+    pub range: (u64, u64),
+    /// It is being destroyed, and accepts no mapping any more.
+    pub closed: bool,
+}
+
+/// Limits of a domain that are not those it was created with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Frames pinned.
+    pub pins: Option<u32>,
+    /// Contexts besides the default one.
+    pub contexts: Option<u32>,
+}
+
 /// The account.
 #[derive(Clone, Debug, Default)]
 pub struct Reference {
-    /// Live mappings by (holder, handle).
-    pub mappings: BTreeMap<(u16, u64), Mapping>,
-    /// Pinned frames by (holder, device frame), those that wait for a flush
+    /// Live mappings by context and handle.
+    pub mappings: BTreeMap<(Space, u64), Mapping>,
+    /// Pinned frames by context and device frame, those that wait for a flush
     /// included.
-    pub pages: BTreeMap<(u16, u64), Page>,
-    /// Mappings that no handle was told for: (holder, first device frame, count).
+    pub pages: BTreeMap<(Space, u64), Page>,
+    /// Mappings that no handle was told for: context, first device frame, count.
     /// The IOMMU refused both to make them whole and to take them back.
-    pub nameless: Vec<(u16, u64, u32)>,
+    pub nameless: Vec<(Space, u64, u32)>,
+    /// Contexts made and not destroyed.
+    pub contexts: BTreeMap<Space, Made>,
+    /// The contexts that devices were moved to.
+    pub attached: BTreeMap<u32, u32>,
+    /// Limits that were changed.
+    pub limits: BTreeMap<u16, Limits>,
     /// CPU mappings by (holder, handle).
     pub cpu: BTreeMap<(u16, u32), CpuMapping>,
     /// Addresses at which PV domains have mapped pages of their own.
     pub own_maps: BTreeSet<(u16, u64)>,
-    /// Every (holder, handle) ever given out.
-    pub handles: BTreeSet<(u16, u64)>,
+    /// Every handle ever given out, by context number: also of contexts that are gone.
+    pub handles: BTreeSet<(Space, u64)>,
     /// Grant entries by (granter, reference); absent: never written.
     pub entries: BTreeMap<(u16, u32), Entry>,
     /// Formats of the tables that do not have version 1.
@@ -135,40 +166,68 @@ pub struct Reference {
 impl Reference {
     /// Frames a domain has pinned for DMA.
     pub fn pinned(&self, holder: u16) -> u32 {
-        self.pages_of(holder).count() as u32
+        let pages = self
+            .pages
+            .range(((holder, 0), 0)..=((holder, u32::MAX), u64::MAX));
+        pages.count() as u32
     }
 
-    /// A domain's pinned frames, by device frame.
-    pub fn pages_of(&self, holder: u16) -> impl Iterator<Item = (u64, &Page)> {
+    /// Contexts of a domain besides the default one.
+    pub fn contexts_of(&self, holder: u16) -> impl Iterator<Item = (u32, &Made)> {
+        let made = self.contexts.range((holder, 0)..=(holder, u32::MAX));
+        made.map(|(&(_, number), made)| (number, made))
+    }
+
+    /// First and last device frame of a context that accepts mappings. `Err`: there is
+    /// no such context. `None`: it accepts none.
+    pub fn range_of(&self, space: Space) -> Result<Option<(u64, u64)>, NoContext> {
+        if space.1 == 0 {
+            return Ok(self.ranges.get(&space.0).copied());
+        }
+        match self.contexts.get(&space) {
+            Some(made) if !made.closed => Ok(Some(made.range)),
+            _ => Err(NoContext),
+        }
+    }
+
+    /// Pinned frames of a context, by device frame.
+    pub fn pages_in(&self, space: Space) -> impl Iterator<Item = (u64, &Page)> {
         self.pages
-            .range((holder, 0)..=(holder, u64::MAX))
+            .range((space, 0)..=(space, u64::MAX))
             .map(|(&(_, dfn), page)| (dfn, page))
     }
 
-    /// Live mappings of a domain.
-    pub fn mappings_of(&self, holder: u16) -> impl Iterator<Item = (u64, &Mapping)> {
+    /// Live mappings of a context.
+    pub fn mappings_in(&self, space: Space) -> impl Iterator<Item = (u64, &Mapping)> {
         self.mappings
-            .range((holder, 0)..=(holder, u64::MAX))
+            .range((space, 0)..=(space, u64::MAX))
             .map(|(&(_, handle), mapping)| (handle, mapping))
     }
 
+    /// Live mappings of a domain, with the number of their context.
+    pub fn mappings_of(&self, holder: u16) -> impl Iterator<Item = (u32, u64, &Mapping)> {
+        self.mappings
+            .range(((holder, 0), 0)..=((holder, u32::MAX), u64::MAX))
+            .map(|(&((_, number), handle), mapping)| (number, handle, mapping))
+    }
+
     /// The live mapping that a device frame belongs to.
-    pub fn mapping_at(&self, holder: u16, dfn: u64) -> Option<(u64, &Mapping)> {
-        self.mappings_of(holder).find(|(_, mapping)| {
+    pub fn mapping_at(&self, space: Space, dfn: u64) -> Option<(u64, &Mapping)> {
+        self.mappings_in(space).find(|(_, mapping)| {
             (mapping.dfn..mapping.dfn + u64::from(mapping.count)).contains(&dfn)
         })
     }
 
     /// Whether a device frame belongs to a mapping without a name.
-    pub fn is_nameless(&self, holder: u16, dfn: u64) -> bool {
-        self.nameless.iter().any(|&(domain, first, count)| {
-            domain == holder && (first..first + u64::from(count)).contains(&dfn)
+    pub fn is_nameless(&self, space: Space, dfn: u64) -> bool {
+        self.nameless.iter().any(|&(other, first, count)| {
+            other == space && (first..first + u64::from(count)).contains(&dfn)
         })
     }
 
-    /// What the I/O page table of a domain must be.
-    pub fn table_of(&self, holder: u16) -> BTreeMap<u64, Translation> {
-        self.pages_of(holder)
+    /// What the I/O page table of a context must be.
+    pub fn table_of(&self, space: Space) -> BTreeMap<u64, Translation> {
+        self.pages_in(space)
             .filter(|(_, page)| page.mapped)
             .map(|(dfn, page)| {
                 let translation = Translation {
@@ -184,7 +243,7 @@ impl Reference {
     /// Uses of every reference that is in use.
     pub fn uses(&self) -> BTreeMap<(u16, u32), Uses> {
         let mut uses = BTreeMap::new();
-        for (&(holder, _), page) in &self.pages {
+        for (&((holder, _), _), page) in &self.pages {
             if let Source::Grant(granter, gref) = page.source {
                 entry_for(&mut uses, granter, gref, holder, page.mfn).dma
                     [usize::from(page.write)] += 1;
@@ -248,10 +307,10 @@ impl Reference {
     }
 
     /// Enters a new mapping.
-    pub fn add_mapping(&mut self, holder: u16, handle: u64, dfn: u64, pages: &[Page]) {
+    pub fn add_mapping(&mut self, space: Space, handle: u64, dfn: u64, pages: &[Page]) {
         assert_ne!(handle, 0, "handle 0");
         assert!(
-            self.handles.insert((holder, handle)),
+            self.handles.insert((space, handle)),
             "handle {handle:#x} given out twice"
         );
         self.born += 1;
@@ -260,16 +319,24 @@ impl Reference {
             count: pages.len() as u32,
             born: self.born,
         };
-        self.mappings.insert((holder, handle), mapping);
-        self.add_pages(holder, dfn, pages);
+        self.mappings.insert((space, handle), mapping);
+        self.add_pages(space, dfn, pages);
     }
 
     /// Enters pinned frames.
-    pub fn add_pages(&mut self, holder: u16, dfn: u64, pages: &[Page]) {
+    pub fn add_pages(&mut self, space: Space, dfn: u64, pages: &[Page]) {
         for (at, page) in (dfn..).zip(pages) {
-            let old = self.pages.insert((holder, at), *page);
+            let old = self.pages.insert((space, at), *page);
             assert_eq!(old, None, "device frame {at:#x} used twice");
         }
+    }
+
+    /// A context is gone, with everything in it.
+    pub fn forget_context(&mut self, space: Space) {
+        self.contexts.remove(&space);
+        self.pages.retain(|&(other, _), _| other != space);
+        self.mappings.retain(|&(other, _), _| other != space);
+        self.nameless.retain(|&(other, _, _)| other != space);
     }
 
     /// Enters what the IOMMU was told. Maps are entered with their elements.
@@ -277,26 +344,29 @@ impl Reference {
         match event {
             Event::Unmap {
                 domain,
+                context,
                 dfn,
                 count,
                 ok: true,
             } => {
+                let space = (domain, context);
                 for (_, page) in self
                     .pages
-                    .range_mut((domain, dfn)..(domain, dfn + u64::from(count)))
+                    .range_mut((space, dfn)..(space, dfn + u64::from(count)))
                 {
                     page.mapped = false;
                 }
             }
             Event::Flush {
                 domain,
+                context,
                 dfn,
                 count,
                 flags,
                 ok: true,
-            } => self.pages.retain(|&(holder, at), page| {
-                let covered = holder == domain && at >= dfn && at - dfn < count;
-                let flushed = flags & REMOVED.0 != 0 || (flags == 0 && !page.reached);
+            } => self.pages.retain(|&(space, at), page| {
+                let covered = space == (domain, context) && at >= dfn && at - dfn < count;
+                let flushed = flags & REMOVED.0 != 0 || !page.reached;
                 page.mapped || page.stuck || !covered || !flushed
             }),
             _ => {}
@@ -305,9 +375,13 @@ impl Reference {
 
     /// Forgets everything a dead holder had.
     pub fn forget_holder(&mut self, holder: u16) {
-        self.pages.retain(|&(domain, _), _| domain != holder);
-        self.mappings.retain(|&(domain, _), _| domain != holder);
-        self.nameless.retain(|&(domain, _, _)| domain != holder);
+        let mine = |space: Space| space.0 == holder;
+        self.pages.retain(|&(space, _), _| !mine(space));
+        self.mappings.retain(|&(space, _), _| !mine(space));
+        self.nameless.retain(|&(space, _, _)| !mine(space));
+        self.contexts.retain(|&space, _| !mine(space));
+        self.handles.retain(|&(space, _)| !mine(space));
+        self.limits.remove(&holder);
         self.cpu.retain(|&(domain, _), _| domain != holder);
         self.own_maps.retain(|&(domain, _)| domain != holder);
     }

@@ -12,11 +12,13 @@ use std::{
 
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
+    dma::DmaLimits,
     grant::TableLimits,
     host::{
-        CannotPlace, DeviceError, Domain, FlushFlags, Flushed, Frame, FrameError, GuestFault, Host,
-        IoMemory, IommuError, IommuMode, LoosePage, OutOfMemory, PciFacts, Refused, SharedPage,
-        StealError, TraceEvent, UnshareError,
+        AttachError, CannotPlace, DeviceError, Domain, FlushFlags, Flushed, Frame, FrameError,
+        GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode, LoosePage,
+        NoIoContext, OutOfMemory, PciFacts, Refused, SharedPage, StealError, TraceEvent,
+        UnshareError,
     },
     hypercall::{
         Outcome,
@@ -316,7 +318,10 @@ impl World {
                     max_version: 2,
                     vcpus: 2,
                 },
-                max_pins: 0,
+                dma: DmaLimits {
+                    max_pins: 0,
+                    max_contexts: 0,
+                },
             };
             let state = DomainState::new(&world, &peer, limits).expect("memory");
             assert!(peer.0.state.set(state).is_ok());
@@ -361,6 +366,8 @@ impl Host for World {
     type Frame = Page;
     type SharedPage = Shared;
     type LoosePage = Page;
+    type IoContext = ();
+    type Shared<T: Send + Sync> = Arc<T>;
 
     const CPU_MAP_TAKES_TYPE: bool = false;
 
@@ -536,9 +543,37 @@ impl Host for World {
         1 << 12
     }
 
+    fn share<T: Send + Sync>(&self, value: T) -> Result<Arc<T>, OutOfMemory> {
+        Ok(Arc::new(value))
+    }
+
+    fn context_range(&self, _: &Peer, _: Dfn, _: u64) -> Option<DfnRange> {
+        None
+    }
+
+    fn new_io_context(&self, _: &Peer, _: u32) -> Result<(), NoIoContext> {
+        Err(NoIoContext::OutOfNumbers)
+    }
+
+    fn close_io_context(&self, _: &()) -> Result<(), HasDevices> {
+        unimplemented!("{OUTSIDE}")
+    }
+
+    fn attach_device(&self, _: &Peer, _: u32, _: IoTables<'_, Self>) -> Result<(), AttachError> {
+        unimplemented!("{OUTSIDE}")
+    }
+
+    fn must_flush_soon(&self, _: FlushFlags) -> bool {
+        unimplemented!("{OUTSIDE}")
+    }
+
+    fn may_set_limits(&self, _: &Peer, _: &Peer) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
     fn iommu_map(
         &self,
-        _: &Peer,
+        _: IoTables<'_, Self>,
         _: Dfn,
         _: Mfn,
         _: u32,
@@ -548,11 +583,22 @@ impl Host for World {
         unimplemented!("{OUTSIDE}")
     }
 
-    fn iommu_unmap(&self, _: &Peer, _: Dfn, _: u32, _: &mut FlushFlags) -> Result<(), IommuError> {
+    fn iommu_unmap(
+        &self,
+        _: IoTables<'_, Self>,
+        _: Dfn,
+        _: u32,
+        _: &mut FlushFlags,
+    ) -> Result<(), IommuError> {
         unimplemented!("{OUTSIDE}")
     }
 
-    fn iommu_flush(&self, _: &Peer, _: DfnRange, _: FlushFlags) -> Result<Flushed, IommuError> {
+    fn iommu_flush(
+        &self,
+        _: IoTables<'_, Self>,
+        _: DfnRange,
+        _: FlushFlags,
+    ) -> Result<Flushed, IommuError> {
         unimplemented!("{OUTSIDE}")
     }
 

@@ -2,7 +2,7 @@
 //! Finding a mapping: by handle, by device frame, by guest frame.
 
 use super::{
-    Context, DmaPin, Handle, NONE, PAGES_PER_CHUNK, handle::MappingState, page::PageState,
+    Context, DmaPin, Handle, NONE, PAGES_PER_CHUNK, Source, handle::MappingState, page::PageState,
 };
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef},
@@ -46,8 +46,8 @@ pub enum FoundSource {
 }
 
 impl<H: Host> Context<H> {
-    pub(super) fn link_gfn(&mut self, gfn: Gfn, index: u32) {
-        let older = self.by_gfn.insert(gfn, index).unwrap_or(NONE);
+    pub(super) fn link(&mut self, source: Source, index: u32) {
+        let older = self.by_source.insert(source, index).unwrap_or(NONE);
         if let Some(page) = self.page_mut(older) {
             page.newer = index;
         }
@@ -57,7 +57,7 @@ impl<H: Host> Context<H> {
         }
     }
 
-    pub(super) fn unlink_gfn(&mut self, gfn: Gfn, index: u32) {
+    pub(super) fn unlink(&mut self, source: Source, index: u32) {
         let Some((newer, next)) = self.page(index).map(|page| (page.newer, page.next)) else {
             return;
         };
@@ -67,9 +67,9 @@ impl<H: Host> Context<H> {
         if let Some(page) = self.page_mut(newer) {
             page.next = next;
         } else if next == NONE {
-            self.by_gfn.remove(&gfn);
+            self.by_source.remove(&source);
         } else {
-            self.by_gfn.insert(gfn, next);
+            self.by_source.insert(source, next);
         }
     }
 
@@ -122,9 +122,9 @@ impl<H: Host> Context<H> {
         self.found(host.clamp_index(index, range.count as usize) as u32)
     }
 
-    /// The `nth` mapping, newest first, of the holder's own frame.
-    pub fn by_gfn(&self, gfn: Gfn, nth: u32) -> Option<Found> {
-        let mut index = *self.by_gfn.get(&gfn)?;
+    /// The `nth` mapping, newest first, of a frame or reference.
+    pub fn by_source(&self, source: Source, nth: u32) -> Option<Found> {
+        let mut index = *self.by_source.get(&source)?;
         for _ in 0..nth {
             index = self.page(index)?.next;
         }

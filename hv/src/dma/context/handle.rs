@@ -66,7 +66,7 @@ impl<H: Host> Context<H> {
                 .map_err(|_| ReserveError::OutOfMemory)?;
             self.free_mapping = self.mappings.len() as u32;
             self.mappings.push(MappingSlot {
-                generation: 0,
+                generation: self.first_generation,
                 state: MappingState::Free { next: NONE },
                 first: 0,
                 count: 0,
@@ -88,7 +88,14 @@ impl<H: Host> Context<H> {
             count,
             access,
         };
+        self.last_generation = self.last_generation.max(mapping.generation);
         Ok(slot)
+    }
+
+    /// No handle has a later generation. For a context in which nothing is mapped any
+    /// more.
+    pub fn last_generation(&self) -> u32 {
+        self.last_generation
     }
 
     /// The mapping's name may be used for another one, under a new generation.
@@ -105,10 +112,15 @@ impl<H: Host> Context<H> {
     }
 
     /// The live mapping with the highest slot, for the release of everything.
+    /// `None` also if there is one higher up that another vcpu is making.
     pub fn any_mapping(&mut self) -> Option<Mapping> {
         while let Some(last) = self.mappings.len().checked_sub(1) {
             if let Some(mapping) = self.mapping_of(last as u32) {
                 return Some(mapping);
+            }
+            let state = self.mappings.last().map(|slot| slot.state);
+            if state == Some(MappingState::Reserved) {
+                return None;
             }
             // Nobody allocates any more, so the free list may lose its members.
             self.free_mapping = NONE;
@@ -122,7 +134,7 @@ impl<H: Host> Context<H> {
     pub fn disown(&mut self, mapping: &Mapping) {
         if let Some(slot) = self.mappings.get_mut(mapping.handle.slot() as usize) {
             slot.state = MappingState::Retired;
-            self.live -= 1;
+            self.stuck += mapping.range.count as u32;
         }
     }
 }

@@ -33,20 +33,17 @@ use self::{
 pub use self::{
     find::{Found, FoundSource, Mapping},
     handle::Handle,
-    page::DmaPin,
+    page::{DmaPin, Source},
     pending::Chain,
 };
-use super::unflushed::Unflushed;
+use super::{quota::Quota, unflushed::Unflushed};
 use crate::{
-    addr::{Access, Dfn, DfnRange, Gfn, Mfn},
+    addr::{Access, Dfn, DfnRange, Mfn},
     host::{FlushFlags, Host},
 };
 
 /// Pages whose records are allocated together.
 const PAGES_PER_CHUNK: usize = 128;
-/// Device addresses for each frame that may be pinned: with half of them free, a
-/// search from the last one given out ends soon.
-const ADDRESSES_PER_PIN: u64 = 2;
 /// End of a list.
 const NONE: u32 = u32::MAX;
 
@@ -72,6 +69,8 @@ pub enum ReserveError {
     InUse,
     /// No run of free addresses is long enough.
     NoSpace,
+    /// The context is being destroyed.
+    Closed,
     /// Xen has no memory for the records.
     OutOfMemory,
 }
@@ -79,14 +78,19 @@ pub enum ReserveError {
 /// The records of one context.
 pub struct Context<H: Host> {
     range: Option<DfnRange>,
-    max_pins: u32,
     pinned: u32,
-    live: u32,
+    /// Frames that stay pinned for ever.
+    stuck: u32,
+    /// No new mappings.
+    closed: bool,
     addresses: Addresses,
     chunks: Vec<Vec<Page<H::Frame>>>,
     mappings: Vec<MappingSlot>,
+    /// All handles have later generations.
+    first_generation: u32,
+    last_generation: u32,
     free_mapping: u32,
-    by_gfn: HashMap<Gfn, u32>,
+    by_source: HashMap<Source, u32>,
     pending: Chain,
     /// What the flushes under way cover, and how many these are.
     in_flight: Extent,
@@ -94,18 +98,22 @@ pub struct Context<H: Host> {
 }
 
 impl<H: Host> Context<H> {
-    /// Nothing mapped, no memory used.
-    pub fn new(max_pins: u32) -> Self {
+    /// Nothing mapped, no memory used. Handles have later generations than
+    /// `first_generation`: what [`Self::last_generation`] said of the context that had
+    /// the same number before.
+    pub fn new(first_generation: u32) -> Self {
         Self {
             range: None,
-            max_pins,
             pinned: 0,
-            live: 0,
+            stuck: 0,
+            closed: false,
             addresses: Addresses::none(),
             chunks: Vec::new(),
             mappings: Vec::new(),
+            first_generation,
+            last_generation: first_generation,
             free_mapping: NONE,
-            by_gfn: HashMap::new(),
+            by_source: HashMap::new(),
             pending: Chain::EMPTY,
             in_flight: Extent::EMPTY,
             flushes: 0,
@@ -122,30 +130,11 @@ impl<H: Host> Context<H> {
         self.pinned
     }
 
-    /// The limit of pinned frames.
-    pub fn max_pins(&self) -> u32 {
-        self.max_pins
-    }
-
-    /// Mappings that have a handle.
-    pub fn live(&self) -> u32 {
-        self.live
-    }
-
-    /// How much of `hole` the context will use.
-    pub fn usable(&self, hole: DfnRange) -> DfnRange {
-        DfnRange {
-            first: hole.first,
-            count: hole.count.min(u64::from(self.max_pins) * ADDRESSES_PER_PIN),
-        }
-    }
-
-    /// Gives the context its device frames, once.
-    pub fn open(&mut self, hole: DfnRange) -> Result<DfnRange, ReserveError> {
+    /// Gives the context its device frames, once: later calls change nothing.
+    pub fn open(&mut self, range: DfnRange) -> Result<DfnRange, ReserveError> {
         if let Some(range) = self.range {
             return Ok(range);
         }
-        let range = self.usable(hole);
         let count = usize::try_from(range.count).map_err(|_| ReserveError::OutOfMemory)?;
         let chunks = count.div_ceil(PAGES_PER_CHUNK);
         let addresses = Addresses::free(count)?;
@@ -156,6 +145,16 @@ impl<H: Host> Context<H> {
         self.addresses = addresses;
         self.range = Some(range);
         Ok(range)
+    }
+
+    /// From now on nothing can be mapped.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Frames pinned that will not come back.
+    pub fn stuck(&self) -> u32 {
+        self.stuck
     }
 
     fn page(&self, index: u32) -> Option<&Page<H::Frame>> {
@@ -213,16 +212,27 @@ impl<H: Host> Context<H> {
     /// [`Self::open`] gave.
     pub fn reserve(
         &mut self,
+        quota: &Quota,
         range: DfnRange,
         wanted: Option<Dfn>,
         count: u32,
         access: Access,
     ) -> Result<Reservation, ReserveError> {
-        let pinned = self
-            .pinned
-            .checked_add(count)
-            .filter(|&pinned| pinned <= self.max_pins)
-            .ok_or(ReserveError::Quota)?;
+        if self.closed {
+            return Err(ReserveError::Closed);
+        }
+        quota.take(count).map_err(|_| ReserveError::Quota)?;
+        self.reserve_paid(range, wanted, count, access)
+            .inspect_err(|_| quota.give_back(count))
+    }
+
+    fn reserve_paid(
+        &mut self,
+        range: DfnRange,
+        wanted: Option<Dfn>,
+        count: u32,
+        access: Access,
+    ) -> Result<Reservation, ReserveError> {
         let first = self.find_place(range, wanted, count as usize)?;
         self.back(first, count as usize)?;
         let dfn = range
@@ -237,7 +247,7 @@ impl<H: Host> Context<H> {
                 page.mapping = slot;
             }
         }
-        self.pinned = pinned;
+        self.pinned += count;
         Ok(Reservation {
             slot,
             first: first as u32,
@@ -248,11 +258,12 @@ impl<H: Host> Context<H> {
         })
     }
 
-    fn free_page(&mut self, index: u32) {
+    fn free_page(&mut self, quota: &Quota, index: u32) {
         if let Some(page) = self.page_mut(index) {
             *page = Page::FREE;
             self.addresses.give_back(index as usize);
             self.pinned -= 1;
+            quota.give_back(1);
         }
     }
 
@@ -266,7 +277,7 @@ impl<H: Host> Context<H> {
     /// Room for [`Self::commit`] of this reservation, which must follow before the
     /// lock is given back.
     pub fn prepare_commit(&mut self, reservation: &Reservation) -> Result<(), ReserveError> {
-        self.by_gfn
+        self.by_source
             .try_reserve(reservation.range.count as usize)
             .map_err(|_| ReserveError::OutOfMemory)
     }
@@ -314,7 +325,6 @@ impl<H: Host> Context<H> {
         }
         let mapping = self.mappings.get_mut(reservation.slot as usize)?;
         mapping.state = MappingState::Live;
-        self.live += 1;
         Some(Handle::new(reservation.slot, mapping.generation))
     }
 
@@ -327,28 +337,23 @@ impl<H: Host> Context<H> {
         let Some(page) = self.page_mut(index) else {
             return;
         };
-        let own = match core::mem::replace(&mut page.state, PageState::Reserved) {
+        match core::mem::replace(&mut page.state, PageState::Reserved) {
             PageState::Pinned(pin) => {
-                let own = match &pin {
-                    DmaPin::Own { gfn, .. } => Some(*gfn),
-                    DmaPin::Grant(_) => None,
-                };
+                let source = pin.source();
                 page.state = PageState::Mapped(Unflushed::new(pin));
-                own
+                self.link(source, index);
             }
-            other => {
-                page.state = other;
-                None
-            }
-        };
-        if let Some(gfn) = own {
-            self.link_gfn(gfn, index);
+            other => page.state = other,
         }
     }
 
     /// Takes the next pin out of a reservation that the IOMMU never saw; `None`
     /// when all are out and the reservation is gone.
-    pub fn withdraw_next(&mut self, reservation: &Reservation) -> Option<DmaPin<H::Frame>> {
+    pub fn withdraw_next(
+        &mut self,
+        quota: &Quota,
+        reservation: &Reservation,
+    ) -> Option<DmaPin<H::Frame>> {
         for index in self.indices(reservation) {
             let Some(page) = self.page_mut(index) else {
                 continue;
@@ -359,10 +364,10 @@ impl<H: Host> Context<H> {
             let state = core::mem::replace(&mut page.state, PageState::Reserved);
             match state {
                 PageState::Pinned(pin) => {
-                    self.free_page(index);
+                    self.free_page(quota, index);
                     return Some(pin);
                 }
-                _ => self.free_page(index),
+                _ => self.free_page(quota, index),
             }
         }
         self.free_mapping(reservation.slot);
@@ -391,7 +396,6 @@ impl<H: Host> Context<H> {
             self.set_pending(index);
         }
         self.pending.extent.flags.add(flags);
-        self.live -= 1;
         self.free_mapping(slot);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::NONE;
 use crate::{
-    addr::{Gfn, Mfn},
+    addr::{DomId, Gfn, GrantRef, Mfn},
     dma::unflushed::Unflushed,
     grant::Pin,
     host::Frame,
@@ -33,6 +33,35 @@ impl<F: Frame> DmaPin<F> {
     }
 }
 
+/// What is mapped, in a form to search for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source(u64);
+
+impl Source {
+    /// Marks references; no guest frame has a number so high.
+    const GRANT: u64 = 1 << 63;
+
+    /// The holder's own frame.
+    pub fn own(gfn: Gfn) -> Self {
+        Self(gfn.number() & !Self::GRANT)
+    }
+
+    /// A reference.
+    pub fn grant(granter: DomId, gref: GrantRef) -> Self {
+        Self(Self::GRANT | u64::from(granter.0) << 32 | u64::from(gref.0))
+    }
+}
+
+impl<F: Frame> DmaPin<F> {
+    /// What it is of.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Own { gfn, .. } => Source::own(*gfn),
+            Self::Grant(pin) => Source::grant(pin.granter(), pin.gref()),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum PageState<F> {
     Free,
@@ -51,8 +80,8 @@ pub(super) struct Page<F> {
     pub state: PageState<F>,
     /// Slot of the mapping it belongs to.
     pub mapping: u32,
-    /// Neighbours in the list of mappings of the same own frame; `next` is also
-    /// the link of a chain that waits for a flush.
+    /// Neighbours in the list of mappings of the same frame or reference; `next` is
+    /// also the link of a chain that waits for a flush.
     pub newer: u32,
     pub next: u32,
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What waits for an IOTLB flush, and what the flushes under way cover.
 
-use super::{Context, DmaPin, Mapping, NONE, page::PageState};
+use super::{Context, DmaPin, Mapping, NONE, Reservation, page::PageState};
 use crate::{
     addr::DfnRange,
+    dma::quota::Quota,
     host::{FlushFlags, Flushed, Host},
 };
 
@@ -65,14 +66,9 @@ impl<H: Host> Context<H> {
         };
         match core::mem::replace(&mut page.state, PageState::Reserved) {
             PageState::Mapped(pin) => {
-                let own = match pin.get() {
-                    DmaPin::Own { gfn, .. } => Some(*gfn),
-                    DmaPin::Grant(_) => None,
-                };
+                let source = pin.get().source();
                 page.state = PageState::FlushPending(pin);
-                if let Some(gfn) = own {
-                    self.unlink_gfn(gfn, index);
-                }
+                self.unlink(source, index);
                 if let Some(page) = self.page_mut(index) {
                     page.newer = NONE;
                     page.next = head;
@@ -95,6 +91,11 @@ impl<H: Host> Context<H> {
         self.pending.count
     }
 
+    /// What the next flush must do.
+    pub fn pending_flags(&self) -> FlushFlags {
+        self.pending.extent.flags
+    }
+
     /// The next flush must also cover this mapping, which stays.
     pub fn note_flush(&mut self, mapping: &Mapping, flags: FlushFlags) {
         let slot = mapping.handle.slot() as usize;
@@ -102,6 +103,18 @@ impl<H: Host> Context<H> {
             self.pending.extent.cover(Extent {
                 first: slot.first,
                 last: slot.first + slot.count - 1,
+                flags,
+            });
+        }
+    }
+
+    /// The next flush must make this mapping visible to devices.
+    pub fn note_mapped(&mut self, reservation: &Reservation, flags: FlushFlags) {
+        // Nothing, on hardware that does not cache absent entries.
+        if flags != FlushFlags::NONE {
+            self.pending.extent.cover(Extent {
+                first: reservation.first,
+                last: reservation.first + reservation.range.count as u32 - 1,
                 flags,
             });
         }
@@ -150,7 +163,12 @@ impl<H: Host> Context<H> {
     }
 
     /// The flush succeeded: the next frame's pin, whose device frame is free now.
-    pub fn take_flushed(&mut self, chain: &mut Chain, proof: &Flushed) -> Option<DmaPin<H::Frame>> {
+    pub fn take_flushed(
+        &mut self,
+        quota: &Quota,
+        chain: &mut Chain,
+        proof: &Flushed,
+    ) -> Option<DmaPin<H::Frame>> {
         let index = chain.head;
         let page = self.page_mut(index)?;
         let next = page.next;
@@ -158,7 +176,7 @@ impl<H: Host> Context<H> {
             PageState::FlushPending(pin) => {
                 chain.head = next;
                 chain.count -= 1;
-                self.free_page(index);
+                self.free_page(quota, index);
                 Some(pin.after(proof))
             }
             other => {

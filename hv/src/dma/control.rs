@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `revoke`, `set_limits`, `stats`.
+
+use core::sync::atomic::Ordering;
+
+use hypercall_abi::{
+    Errno,
+    control::{Revoke, SetLimits, Stats, XEN_GDMA_LIMIT_KEEP},
+};
+
+use super::{
+    attach::MOST_CONTEXTS,
+    context::Source,
+    flush,
+    space::Space,
+    unmap::{UnmapError, take_back},
+};
+use crate::{
+    addr::{DomId, GrantRef},
+    host::{Domain, Host},
+    state::DomainState,
+    sync::SpinLock,
+};
+
+/// Why a `revoke` element failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevokeError {
+    /// A field is outside its documented range.
+    BadField(&'static str),
+    /// The reference is outside the table.
+    OutOfRange,
+    /// The IOMMU failed.
+    Iommu,
+}
+
+impl From<RevokeError> for Errno {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::BadField(_) => Self::Inval,
+            RevokeError::OutOfRange => Self::Range,
+            RevokeError::Iommu => Self::Io,
+        }
+    }
+}
+
+/// Works on one `revoke` element. Returns how much work it was, in frames.
+///
+/// Takes the granter's table lock for reading and the entry's; then, one after the
+/// other, those of the holder's contexts.
+pub fn revoke<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    state: &DomainState<H>,
+    op: &mut Revoke,
+) -> Result<u32, RevokeError> {
+    if op.pad0 != 0 {
+        return Err(RevokeError::BadField("pad0"));
+    }
+    let gref = GrantRef(op.gref);
+    let holder = state
+        .grants
+        .holder_of(host, granter, gref)
+        .map_err(|_| RevokeError::OutOfRange)?;
+    op.mappings = 0;
+    let Some(holder) = holder.and_then(|id| host.domain(id)) else {
+        return Ok(1);
+    };
+    let Some(held) = holder.state() else {
+        return Ok(1);
+    };
+    let source = Source::grant(granter.id(), gref);
+    let (mut frames, mut failed) = (1, false);
+    held.dma.for_each_space(host, |space| {
+        match revoke_in(host, &holder, held, space, source) {
+            Ok((mappings, ended)) => {
+                op.mappings += mappings;
+                frames += ended;
+            }
+            Err(RevokeFailed) => failed = true,
+        }
+        frames += 1;
+    });
+    if failed {
+        return Err(RevokeError::Iommu);
+    }
+    Ok(frames)
+}
+
+/// The IOMMU failed.
+struct RevokeFailed;
+
+/// Ends the mappings of a reference in one context: how many these were, and of how
+/// many frames.
+fn revoke_in<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    held: &DomainState<H>,
+    space: &Space<H>,
+    source: Source,
+) -> Result<(u32, u32), RevokeFailed> {
+    let (mut mappings, mut frames) = (0, 0);
+    loop {
+        let mut context = space.context.lock();
+        let Some(found) = context.by_source(source, 0) else {
+            break;
+        };
+        match take_back(host, holder, held, space, &mut context, &found.mapping) {
+            Ok(ended) => frames += ended.frames,
+            Err(UnmapError::Iommu | UnmapError::BadField(_)) => return Err(RevokeFailed),
+            Err(UnmapError::NoContext | UnmapError::NoMapping) => break,
+        }
+        mappings += 1;
+        held.dma.counters.revoked.fetch_add(1, Ordering::Relaxed);
+    }
+    // What the holder itself has unmapped and not flushed is reachable as well.
+    flush::flush(host, holder, held, space).map_err(|_| RevokeFailed)?;
+    Ok((mappings, frames))
+}
+
+/// Why a `set_limits` or `stats` element failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlError {
+    /// A field is outside its documented range.
+    BadField(&'static str),
+    /// No domain with this id, or none that has anything.
+    NoDomain(DomId),
+    /// Access control.
+    Refused,
+}
+
+impl From<ControlError> for Errno {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::BadField(_) => Self::Inval,
+            ControlError::NoDomain(_) => Self::Srch,
+            ControlError::Refused => Self::Perm,
+        }
+    }
+}
+
+/// The domain a guest means: `None` for itself.
+fn other<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    domid: u16,
+) -> Result<Option<H::Domain>, ControlError> {
+    let id = DomId(domid);
+    if id == DomId::SELF || id == caller.id() {
+        return Ok(None);
+    }
+    host.domain(id).map(Some).ok_or(ControlError::NoDomain(id))
+}
+
+/// Works on one `set_limits` element.
+pub fn set_limits<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    op: &mut SetLimits,
+) -> Result<(), ControlError> {
+    if op.pad0 != 0 {
+        return Err(ControlError::BadField("pad0"));
+    }
+    if op.max_contexts != XEN_GDMA_LIMIT_KEEP && op.max_contexts > MOST_CONTEXTS {
+        return Err(ControlError::BadField("max_contexts"));
+    }
+    let other = other(host, caller, op.domid)?;
+    let target = other.as_ref().unwrap_or(caller);
+    host.may_set_limits(caller, target)
+        .map_err(|_| ControlError::Refused)?;
+    let dma = &target
+        .state()
+        .ok_or(ControlError::NoDomain(target.id()))?
+        .dma;
+    let set = |quota: &super::quota::Quota, limit: &mut u32| {
+        *limit = if *limit == XEN_GDMA_LIMIT_KEEP {
+            quota.limit()
+        } else {
+            quota.set_limit(*limit)
+        };
+    };
+    set(&dma.pins, &mut op.max_pins);
+    set(&dma.contexts, &mut op.max_contexts);
+    Ok(())
+}
+
+/// Works on one `stats` element.
+pub fn stats<H: Host>(host: &H, caller: &H::Domain, op: &mut Stats) -> Result<(), ControlError> {
+    if op.pad0 != 0 {
+        return Err(ControlError::BadField("pad0"));
+    }
+    let other = other(host, caller, op.domid)?;
+    let target = other.as_ref().unwrap_or(caller);
+    host.may_query_table(caller, target)
+        .map_err(|_| ControlError::Refused)?;
+    let dma = &target
+        .state()
+        .ok_or(ControlError::NoDomain(target.id()))?
+        .dma;
+    let counters = &dma.counters;
+    for (field, counter) in [
+        (&mut op.maps, &counters.maps),
+        (&mut op.mapped_frames, &counters.mapped_frames),
+        (&mut op.unmaps, &counters.unmaps),
+        (&mut op.unmapped_frames, &counters.unmapped_frames),
+        (&mut op.flushes, &counters.flushes),
+        (&mut op.failed_flushes, &counters.failed_flushes),
+        (&mut op.revoked, &counters.revoked),
+        (&mut op.attaches, &counters.attaches),
+    ] {
+        *field = counter.load(Ordering::Relaxed);
+    }
+    op.used_pins = dma.pins.used();
+    op.used_contexts = dma.contexts.used();
+    Ok(())
+}
