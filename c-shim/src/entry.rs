@@ -11,7 +11,10 @@ use core::{
 
 use hv::{
     addr::{GrantRef, GuestPtr},
-    dma::unmap::{Release, release_all},
+    dma::{
+        DmaLimits,
+        unmap::{Release, release_all},
+    },
     grant::{TableLimits, cpu_map::release_cpu_mappings, table::FrameKind},
     host::Domain,
     hypercall::{self, Outcome, grant_table::GuestLayout},
@@ -73,6 +76,7 @@ unsafe extern "C" fn gdma_rs_domain_init(
     max_version: u32,
     vcpus: u32,
     max_pins: u32,
+    max_contexts: u32,
 ) -> c_int {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
@@ -83,7 +87,10 @@ unsafe extern "C" fn gdma_rs_domain_init(
             max_version,
             vcpus,
         },
-        max_pins,
+        dma: DmaLimits {
+            max_pins,
+            max_contexts,
+        },
     };
     // Like `Box::new`, but tells when there is no memory; and before anything is
     // shared with the domain, because that could not be undone here.

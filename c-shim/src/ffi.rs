@@ -27,6 +27,12 @@ pub(crate) struct Page {
     _opaque: [u8; 0],
 }
 
+/// `struct iommu_context`.
+#[repr(C)]
+pub(crate) struct IoContext {
+    _opaque: [u8; 0],
+}
+
 /// `struct gdma_call`.
 #[repr(C)]
 pub(crate) struct Call {
@@ -115,6 +121,7 @@ unsafe extern "C" {
     pub(crate) fn gdma_xsm_query(caller: *mut Domain, target: *mut Domain) -> c_int;
     pub(crate) fn gdma_xsm_transfer(caller: *mut Domain, receiver: *mut Domain) -> c_int;
     pub(crate) fn gdma_xsm_copy(source: *mut Domain, dest: *mut Domain) -> c_int;
+    pub(crate) fn gdma_xsm_limits(caller: *mut Domain, target: *mut Domain) -> c_int;
     pub(crate) safe fn gdma_trace(event: c_uint, other: u16);
     pub(crate) static gdma_tracing: *const bool;
 
@@ -232,5 +239,26 @@ unsafe extern "C" {
     ) -> c_int;
     pub(crate) fn gdma_identity_map(domain: *mut Domain, mfn: u64, write: bool) -> c_int;
     pub(crate) fn gdma_identity_unmap(domain: *mut Domain, mfn: u64) -> c_int;
-    pub(crate) fn gdma_pci_device(owner: *const Domain, sbdf: u32) -> c_uint;
+    pub(crate) fn gdma_pci_device(owner: *const Domain, sbdf: u32, context: *mut u32) -> c_uint;
+    pub(crate) safe fn gdma_must_flush_soon(flush_flags: u32) -> bool;
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe extern "C" {
+    // contexts.c
+    pub(crate) fn gdma_context_range(
+        last: u64,
+        wanted: u64,
+        first: *mut u64,
+        count: *mut u64,
+    ) -> bool;
+    pub(crate) fn gdma_context_create(
+        owner: *mut Domain,
+        number: u32,
+        result: *mut *mut IoContext,
+    ) -> c_int;
+    pub(crate) fn gdma_context_close(context: *mut IoContext) -> bool;
+    pub(crate) fn gdma_context_destroy(context: *mut IoContext) -> c_int;
+    pub(crate) fn gdma_context_tables(context: *const IoContext) -> *mut Domain;
+    pub(crate) fn gdma_context_attach(owner: *mut Domain, to: *mut IoContext, sbdf: u32) -> c_int;
 }

@@ -9,16 +9,18 @@
 //! | [`entry`] | what C calls: `gdma_rs_*` |
 //! | [`ffi`] | what C offers: `gdma_*` |
 //! | [`xen`] | [`hv::host::Host`] on top of it |
-//! | [`domain`], [`page`], [`locks`] | the values that `Host` deals in |
+//! | [`domain`], [`page`], [`context`], [`shared`], [`locks`] | the values that `Host` deals in |
 //! | [`runtime`] | allocator, log, panic |
 #![no_std]
 
 extern crate alloc;
 
+mod context;
 mod domain;
 mod entry;
 mod ffi;
 mod locks;
 mod page;
 mod runtime;
+mod shared;
 mod xen;

@@ -10,19 +10,21 @@ use core::{
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed, FrameError,
-        GuestFault, Host, IoMemory, IommuError, IommuMode, OutOfMemory, PciFacts, Refused,
-        StealError, TraceEvent,
+        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed,
+        FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
+        NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
 };
-use hypercall_abi::{Errno, grant::Gntst};
+use hypercall_abi::{Errno, command::XEN_GDMA_CONTEXT_DEFAULT, grant::Gntst};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
+    context::XenIoContext,
     domain::XenDomain,
     ffi,
     locks::{XenReadWrite, XenSpin},
     page::{XenFrame, XenLoosePage, XenSharedPage},
+    shared::Shared,
 };
 
 /// The hypervisor this code is linked into, and who makes the hypercall that is
@@ -62,6 +64,15 @@ fn status(result: c_int) -> Result<(), Gntst> {
     }
 }
 
+/// What Xen's IOMMU code takes for the domain whose tables these are.
+#[inline]
+fn tables_ptr(tables: IoTables<'_, Xen>) -> *mut ffi::Domain {
+    match tables {
+        IoTables::Default(domain) => domain.as_ptr(),
+        IoTables::Own(context) => context.tables(),
+    }
+}
+
 fn to_guest(at: GuestPtr) -> *mut c_void {
     core::ptr::without_provenance_mut(at.0 as usize)
 }
@@ -73,6 +84,8 @@ impl Host for Xen {
     type Frame = XenFrame;
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
+    type IoContext = XenIoContext;
+    type Shared<T: Send + Sync> = Shared<T>;
 
     const CPU_MAP_TAKES_TYPE: bool = cfg!(target_arch = "x86_64");
 
@@ -127,6 +140,11 @@ impl Host for Xen {
     fn may_copy(&self, source: &XenDomain, dest: &XenDomain) -> Result<(), Refused> {
         // SAFETY: live domains.
         allowed(unsafe { ffi::gdma_xsm_copy(source.as_ptr(), dest.as_ptr()) })
+    }
+
+    fn may_set_limits(&self, caller: &XenDomain, target: &XenDomain) -> Result<(), Refused> {
+        // SAFETY: live domains.
+        allowed(unsafe { ffi::gdma_xsm_limits(caller.as_ptr(), target.as_ptr()) })
     }
 
     fn transitive_allowed(&self) -> bool {
@@ -386,20 +404,49 @@ impl Host for Xen {
         unsafe { ffi::gdma_iommu_page_sizes(domain.as_ptr()) }
     }
 
+    fn share<T: Send + Sync>(&self, value: T) -> Result<Shared<T>, OutOfMemory> {
+        Shared::new(value)
+    }
+
+    fn context_range(&self, _owner: &XenDomain, last: Dfn, wanted: u64) -> Option<DfnRange> {
+        XenIoContext::range(last, wanted)
+    }
+
+    fn new_io_context(&self, owner: &XenDomain, number: u32) -> Result<XenIoContext, NoIoContext> {
+        XenIoContext::new(owner, number)
+    }
+
+    fn close_io_context(&self, context: &XenIoContext) -> Result<(), HasDevices> {
+        context.close()
+    }
+
+    fn attach_device(
+        &self,
+        owner: &XenDomain,
+        sbdf: u32,
+        to: IoTables<'_, Self>,
+    ) -> Result<(), AttachError> {
+        let to = match to {
+            IoTables::Default(_) => None,
+            IoTables::Own(context) => Some(context),
+        };
+        XenIoContext::attach(owner, sbdf, to)
+    }
+
     fn iommu_map(
         &self,
-        domain: &XenDomain,
+        tables: IoTables<'_, Self>,
         dfn: Dfn,
         mfn: Mfn,
         count: u32,
         access: Access,
         flush: &mut FlushFlags,
     ) -> Result<(), IommuError> {
-        // SAFETY: a live domain, and room for the flags. The caller holds references
+        // SAFETY: a live domain or context, and room for the flags. The caller holds references
         // to the frames; for Xen's memory safety any frame number will do.
         let result = unsafe {
             ffi::gdma_iommu_map(
-                domain.as_ptr(),
+                tables_ptr(tables),
                 dfn.number(),
                 mfn.number(),
                 count,
@@ -413,26 +460,31 @@ impl Host for Xen {
 
     fn iommu_unmap(
         &self,
-        domain: &XenDomain,
+        tables: IoTables<'_, Self>,
         dfn: Dfn,
         count: u32,
         flush: &mut FlushFlags,
     ) -> Result<(), IommuError> {
-        // SAFETY: a live domain, and room for the flags.
+        // SAFETY: a live domain or context, and room for the flags.
         let result =
-            unsafe { ffi::gdma_iommu_unmap(domain.as_ptr(), dfn.number(), count, &mut flush.0) };
+            unsafe { ffi::gdma_iommu_unmap(tables_ptr(tables), dfn.number(), count, &mut flush.0) };
         if result == 0 { Ok(()) } else { Err(IommuError) }
     }
 
     fn iommu_flush(
         &self,
-        domain: &XenDomain,
+        tables: IoTables<'_, Self>,
         range: DfnRange,
         flags: FlushFlags,
     ) -> Result<Flushed, IommuError> {
-        // SAFETY: a live domain.
+        // SAFETY: a live domain or context.
         let result = unsafe {
-            ffi::gdma_iommu_flush(domain.as_ptr(), range.first.number(), range.count, flags.0)
+            ffi::gdma_iommu_flush(
+                tables_ptr(tables),
+                range.first.number(),
+                range.count,
+                flags.0,
+            )
         };
         if result == 0 {
             Ok(Flushed::completed())
@@ -441,15 +493,20 @@ impl Host for Xen {
         }
     }
 
+    fn must_flush_soon(&self, flags: FlushFlags) -> bool {
+        ffi::gdma_must_flush_soon(flags.0)
+    }
+
     fn pci_device(&self, owner: &XenDomain, sbdf: u32) -> Result<PciFacts, DeviceError> {
-        // SAFETY: a live domain.
-        match unsafe { ffi::gdma_pci_device(owner.as_ptr(), sbdf) } {
+        let mut context = XEN_GDMA_CONTEXT_DEFAULT;
+        // SAFETY: a live domain, and room for the number.
+        match unsafe { ffi::gdma_pci_device(owner.as_ptr(), sbdf, &mut context) } {
             ffi::PCI_UNSUPPORTED => Err(DeviceError::NoPci),
             ffi::PCI_NOT_FOUND => Err(DeviceError::NotYours),
-            ffi::PCI_NO_IOMMU => Ok(PciFacts {
-                behind_iommu: false,
+            covered => Ok(PciFacts {
+                behind_iommu: covered != ffi::PCI_NO_IOMMU,
+                context,
             }),
-            _ => Ok(PciFacts { behind_iommu: true }),
         }
     }
 

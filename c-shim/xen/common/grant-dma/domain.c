@@ -7,6 +7,8 @@
 #include <xen/trace.h>
 #include <xsm/xsm.h>
 
+#include <public/domctl.h>
+
 #include <asm/paging.h>
 
 #include "gdma.h"
@@ -86,6 +88,19 @@ int gdma_xsm_query(struct domain *caller, struct domain *target)
 int gdma_xsm_transfer(struct domain *caller, struct domain *receiver)
 {
     return xsm_grant_transfer(XSM_HOOK, caller, receiver);
+}
+
+/* Who may say how much memory a domain has may say how much of it is pinned. */
+int gdma_xsm_limits(struct domain *caller, struct domain *target)
+{
+    struct xen_domctl op = {
+        .cmd = XEN_DOMCTL_max_mem,
+        .domain = target->domain_id,
+    };
+
+    ASSERT(caller == current->domain);
+
+    return xsm_domctl(XSM_OTHER, target, &op);
 }
 
 int gdma_xsm_copy(struct domain *source, struct domain *dest)

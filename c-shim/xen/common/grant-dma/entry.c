@@ -60,7 +60,8 @@ int grant_table_init(struct domain *d, int max_grant_frames,
                                                     : max_grant_frames,
                                max_maptrack_frames < 0 ? gdma_opt_max_maptrack_frames
                                                        : max_maptrack_frames,
-                               max_version, d->max_vcpus, gdma_opt_max_pins);
+                               max_version, d->max_vcpus, gdma_opt_max_pins,
+                               gdma_opt_max_contexts);
 }
 
 void grant_table_destroy(struct domain *d)

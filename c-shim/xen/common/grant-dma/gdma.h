@@ -18,6 +18,7 @@
 #include <xen/types.h>
 
 struct page_info;
+struct pci_dev;
 
 /*
  * Room that Rust sets aside for one of Xen's locks. locks.c checks that it is
@@ -112,7 +113,8 @@ void gdma_rs_init(bool verbose);
 void gdma_rs_panic_test(void);
 int gdma_rs_domain_init(struct domain *d, uint32_t max_frames,
                         uint32_t max_maptrack_frames, uint32_t max_version,
-                        uint32_t vcpus, uint32_t max_pins);
+                        uint32_t vcpus, uint32_t max_pins,
+                        uint32_t max_contexts);
 void gdma_rs_domain_destroy(struct domain *d);
 int gdma_rs_release_mappings(struct domain *d);
 void gdma_rs_warn_active_grants(struct domain *d);
@@ -142,6 +144,7 @@ long gdma_rs_dma_op(uint32_t cmd, const void *arg, uint32_t count,
 /* options.c */
 extern unsigned int gdma_opt_max_maptrack_frames;
 extern unsigned int gdma_opt_max_pins;
+extern unsigned int gdma_opt_max_contexts;
 bool gdma_transitive_allowed(void);
 bool gdma_transfer_allowed(void);
 
@@ -181,6 +184,7 @@ int gdma_xsm_setup(struct domain *caller, struct domain *target);
 int gdma_xsm_query(struct domain *caller, struct domain *target);
 int gdma_xsm_transfer(struct domain *caller, struct domain *receiver);
 int gdma_xsm_copy(struct domain *source, struct domain *dest);
+int gdma_xsm_limits(struct domain *caller, struct domain *target);
 void gdma_trace(unsigned int event, uint16_t other);
 /* Where it says whether gdma_trace() does anything. */
 extern const bool *const gdma_tracing;
@@ -249,7 +253,23 @@ int gdma_iommu_flush(struct domain *d, uint64_t dfn, uint64_t count,
                      uint32_t flush_flags);
 int gdma_identity_map(struct domain *d, uint64_t mfn, bool write);
 int gdma_identity_unmap(struct domain *d, uint64_t mfn);
-unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf);
+/* *context: the number of the context that the device uses, or 0. */
+unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf,
+                             uint32_t *context);
+bool gdma_must_flush_soon(uint32_t flush_flags);
+
+/* contexts.c; only on x86. Errors are negative Xen error numbers. */
+struct iommu_context;
+bool gdma_context_range(uint64_t last, uint64_t wanted, uint64_t *first,
+                        uint64_t *count);
+int gdma_context_create(struct domain *owner, uint32_t number,
+                        struct iommu_context **result);
+bool gdma_context_close(struct iommu_context *ctx);
+int gdma_context_destroy(struct iommu_context *ctx);
+struct domain *gdma_context_tables(const struct iommu_context *ctx);
+int gdma_context_attach(struct domain *owner, struct iommu_context *to,
+                        uint32_t sbdf);
+uint32_t gdma_context_number(const struct pci_dev *pdev);
 
 #endif /* XEN_COMMON_GRANT_DMA_H */
 

@@ -101,7 +101,32 @@ int gdma_iommu_unmap(struct domain *d, uint64_t dfn, uint32_t count,
 int gdma_iommu_flush(struct domain *d, uint64_t dfn, uint64_t count,
                      uint32_t flush_flags)
 {
-    return iommu_iotlb_flush(d, _dfn(dfn), count, flush_flags);
+    unsigned int order = 0;
+
+    if ( !count || !flush_flags )
+        return 0;
+
+    /* The tables were changed before it is looked which IOMMUs use them. */
+    smp_mb();
+
+    /*
+     * The drivers flush all of a domain unless the range is an aligned power of
+     * two, even if entries were only added.
+     */
+    while ( (dfn >> order) != ((dfn + count - 1) >> order) )
+        ++order;
+
+    return iommu_iotlb_flush(d, _dfn((dfn >> order) << order), 1UL << order,
+                             flush_flags);
+}
+
+/*
+ * Page tables that are not needed any more are freed in a tasklet, which runs
+ * after the hypercall: then no IOMMU may have them in mind any more.
+ */
+bool gdma_must_flush_soon(uint32_t flush_flags)
+{
+    return flush_flags & IOMMU_FLUSHF_all;
 }
 
 /* At its machine address, visible to devices on return. */
@@ -116,7 +141,8 @@ int gdma_identity_unmap(struct domain *d, uint64_t mfn)
     return iommu_legacy_unmap(d, _dfn(mfn), 1);
 }
 
-unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf)
+unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf,
+                             uint32_t *context)
 {
 #ifdef CONFIG_HAS_PCI
     const struct pci_dev *pdev;
@@ -130,6 +156,7 @@ unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf)
         bool covered = is_iommu_enabled(owner);
 
 #ifdef CONFIG_X86
+        *context = gdma_context_number(pdev);
         if ( covered && !list_empty(&acpi_drhd_units) )
             covered = acpi_find_matched_drhd_unit(pdev);
 #endif

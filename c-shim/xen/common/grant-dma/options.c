@@ -166,6 +166,10 @@ static int cf_check parse_max_maptrack_frames(const char *arg)
 unsigned int __read_mostly gdma_opt_max_pins = 16384;
 integer_param("grant-dma-max-pins", gdma_opt_max_pins);
 
+/* Device address spaces that one domain may have besides the default one. */
+unsigned int __read_mostly gdma_opt_max_contexts = 32;
+integer_param("grant-dma-max-contexts", gdma_opt_max_contexts);
+
 /*
  * Local variables:
  * mode: C

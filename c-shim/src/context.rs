@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! I/O page tables of contexts.
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use core::{ffi::c_int, ptr::NonNull};
+
+    use hv::{
+        addr::{Dfn, DfnRange},
+        host::{AttachError, DeviceError, HasDevices, NoIoContext},
+    };
+    use hypercall_abi::Errno;
+
+    use crate::{domain::XenDomain, ffi};
+
+    /// I/O page tables that devices of one domain can use.
+    ///
+    /// # Invariants
+    ///
+    /// What gdma_context_create() gave, and nobody else destroys it.
+    pub(crate) struct XenIoContext(NonNull<ffi::IoContext>);
+
+    // SAFETY: C's functions on contexts may be called on any CPU, at the same time,
+    // but for the last one, which `Drop` calls.
+    unsafe impl Send for XenIoContext {}
+    // SAFETY: the same.
+    unsafe impl Sync for XenIoContext {}
+
+    impl XenIoContext {
+        pub(crate) fn range(last: Dfn, wanted: u64) -> Option<DfnRange> {
+            let (mut first, mut count) = (0, 0);
+            // SAFETY: room for the results.
+            let exists =
+                unsafe { ffi::gdma_context_range(last.number(), wanted, &mut first, &mut count) };
+            exists.then(|| DfnRange {
+                first: Dfn::new(first),
+                count,
+            })
+        }
+
+        pub(crate) fn new(owner: &XenDomain, number: u32) -> Result<Self, NoIoContext> {
+            let mut context = core::ptr::null_mut();
+            // SAFETY: a live domain, which outlives its contexts: they are part of its
+            // state; and room for the result.
+            let result = unsafe { ffi::gdma_context_create(owner.as_ptr(), number, &mut context) };
+            match NonNull::new(context) {
+                Some(context) if result == 0 => Ok(Self(context)),
+                _ if result == Errno::NoMem.wire() => Err(NoIoContext::OutOfMemory),
+                _ => Err(NoIoContext::OutOfNumbers),
+            }
+        }
+
+        pub(crate) fn close(&self) -> Result<(), HasDevices> {
+            // SAFETY: the invariant.
+            if unsafe { ffi::gdma_context_close(self.0.as_ptr()) } {
+                Ok(())
+            } else {
+                Err(HasDevices)
+            }
+        }
+
+        /// What the IOMMU drivers take for a domain. It lives as long as the value.
+        #[inline]
+        pub(crate) fn tables(&self) -> *mut ffi::Domain {
+            // SAFETY: the invariant.
+            unsafe { ffi::gdma_context_tables(self.0.as_ptr()) }
+        }
+
+        /// Moves a device of `owner`: with `None`, back to its own tables.
+        pub(crate) fn attach(
+            owner: &XenDomain,
+            sbdf: u32,
+            to: Option<&Self>,
+        ) -> Result<(), AttachError> {
+            const NOT_YOURS: c_int = Errno::NoDev.wire();
+            const CLOSED: c_int = Errno::Srch.wire();
+            const SHARED: c_int = Errno::Busy.wire();
+            const NOT_MOVABLE: c_int = Errno::OpNotSupp.wire();
+            let to = to.map_or(core::ptr::null_mut(), |to| to.0.as_ptr());
+            // SAFETY: a live domain, and NULL or a context.
+            match unsafe { ffi::gdma_context_attach(owner.as_ptr(), to, sbdf) } {
+                0 => Ok(()),
+                NOT_YOURS => Err(AttachError::Device(DeviceError::NotYours)),
+                CLOSED => Err(AttachError::Closed),
+                SHARED => Err(AttachError::Shared),
+                NOT_MOVABLE => Err(AttachError::NotMovable),
+                _ => Err(AttachError::Iommu),
+            }
+        }
+    }
+
+    impl Drop for XenIoContext {
+        fn drop(&mut self) {
+            loop {
+                // SAFETY: the invariant; nobody else has the value any more.
+                let result = unsafe { ffi::gdma_context_destroy(self.0.as_ptr()) };
+                if result == Errno::Restart.wire() {
+                    // Few tables are left when nothing is mapped.
+                    continue;
+                }
+                if result != 0 {
+                    // Better lost than used by a device after it is freed.
+                    log::error!("I/O page tables with devices are lost");
+                }
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::XenIoContext;
+
+/// Xen cannot move devices on this architecture: there is no such value.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) enum XenIoContext {}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod elsewhere {
+    use hv::{
+        addr::{Dfn, DfnRange},
+        host::{AttachError, DeviceError, HasDevices, NoIoContext},
+    };
+
+    use super::XenIoContext;
+    use crate::{domain::XenDomain, ffi};
+
+    impl XenIoContext {
+        pub(crate) fn range(_last: Dfn, _wanted: u64) -> Option<DfnRange> {
+            None
+        }
+
+        pub(crate) fn new(_owner: &XenDomain, _number: u32) -> Result<Self, NoIoContext> {
+            Err(NoIoContext::OutOfNumbers)
+        }
+
+        pub(crate) fn close(&self) -> Result<(), HasDevices> {
+            match *self {}
+        }
+
+        pub(crate) fn tables(&self) -> *mut ffi::Domain {
+            match *self {}
+        }
+
+        pub(crate) fn attach(
+            _owner: &XenDomain,
+            _sbdf: u32,
+            _to: Option<&Self>,
+        ) -> Result<(), AttachError> {
+            Err(AttachError::Device(DeviceError::NoPci))
+        }
+    }
+}
