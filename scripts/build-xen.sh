@@ -3,11 +3,13 @@
 #
 # Builds one Xen hypervisor.
 #
-# usage: build-xen.sh patched|stock|off ARCH VARIANT
+# usage: build-xen.sh patched|stock|off|padded ARCH VARIANT
 #
 # patched  Xen with this project in it   build/xen/ARCH/xen, xen-syms
 # stock    Xen as released, same config  build/xen/ARCH/stock/xen, xen-syms
-# off      the patched tree with our options off (for compare-off.sh)
+# off      the patched tree with our options off, and
+# padded   the released one with its lines moved to where the patched tree has them
+#          (both for compare-off.sh)
 #
 # Objects are built outside of the source tree, which all of these share.
 
@@ -15,7 +17,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-[ $# -eq 3 ] || fail "usage: build-xen.sh patched|stock|off ARCH VARIANT"
+[ $# -eq 3 ] || fail "usage: build-xen.sh patched|stock|off|padded ARCH VARIANT"
 KIND=$1
 set_arch "$2"
 VARIANT=$3
@@ -25,6 +27,7 @@ case $KIND in
     patched) SOURCE=patched SRC=$BUILD/xen/src OUT=$BUILD/xen/$NAME ;;
     stock) SOURCE=stock SRC=$BUILD/xen/stock-src OUT=$BUILD/xen/$NAME/stock ;;
     off) SOURCE=patched SRC=$BUILD/xen/src OUT=$BUILD/xen/$NAME/off ;;
+    padded) SOURCE=padded SRC=$BUILD/xen/padded-src OUT=$BUILD/xen/$NAME/padded ;;
     *) fail "no kind of Xen called '$KIND'" ;;
 esac
 OBJ=$OUT/obj
@@ -66,7 +69,7 @@ all_landed() {
     case $KIND in
         patched) line='CONFIG_GRANT_TABLE_RUST=y' ;;
         off) line='# CONFIG_GRANT_TABLE_RUST is not set' ;;
-        stock) return ;;
+        stock | padded) return ;;
     esac
     grep -qxF "$line" "$OBJ/.config" || fail "$NAME: expected '$line' in $OBJ/.config"
 }

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Proves that the patched tree with our options off is the released Xen: every
-# object file's code, constants and data are those of the unpatched build.
+# object file's code, constants and data are those of the unpatched build, in which
+# empty lines stand for those that the series adds: line numbers get into the code.
 #
-# usage: compare-off.sh ARCH VARIANT     (after build-xen.sh stock and off)
+# usage: compare-off.sh ARCH VARIANT     (after build-xen.sh padded and off)
 
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -12,7 +13,7 @@ set -euo pipefail
 
 [ $# -eq 2 ] || fail "usage: compare-off.sh ARCH VARIANT"
 set_arch "$1"
-STOCK=$BUILD/xen/$(variant_dir "$1" "$2")/stock/obj
+STOCK=$BUILD/xen/$(variant_dir "$1" "$2")/padded/obj
 OFF=$BUILD/xen/$(variant_dir "$1" "$2")/off/obj
 
 # config_data.o holds the configuration itself, which has one comment more;

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Pristine Xen source in build/xen/stock-src, patched source in build/xen/src.
+# Pristine Xen source in build/xen/stock-src, patched source in build/xen/src, and
+# in build/xen/padded-src the pristine source with empty lines where the patched one
+# has lines more, for compare-off.sh.
 #
-# usage: xen-source.sh stock|patched
+# usage: xen-source.sh stock|patched|padded
 #
 # From Debian's package registry, or a copy of the tree that XEN_SRC names.
 # OVERLAY, PATCHES and ABI_HEADER say what is laid over it.
@@ -24,6 +26,7 @@ ABI_HEADER=${ABI_HEADER:-$ROOT/hypercall-abi/include/public/grant_dma.h}
 XEN=$BUILD/xen
 STOCK=$XEN/stock-src
 PATCHED=$XEN/src
+PADDED=$XEN/padded-src
 SYNC=$ROOT/scripts/sync-tree.py
 
 # index_sha256 FILE: what the signed index of the suite says about FILE.
@@ -180,6 +183,23 @@ make_patched() {
     printf '%s\n' "$now" >"$XEN/src.inputs"
 }
 
+# touched: the C files of the released tree that the series changes.
+touched() {
+    (cd "$PATCHES" && series | xargs sed -n 's|^--- a/\(.*\.[ch]\)$|\1|p') | LC_ALL=C sort -u
+}
+
+make_padded() {
+    local new=$XEN/padded.new files
+    rm -rf "$new"
+    cp -a "$STOCK" "$new"
+    mapfile -t files < <(touched)
+    "$ROOT/scripts/pad-tree.py" "$PATCHED" "$new" "${files[@]}" ||
+        fail "the series cannot be compared line by line"
+    mkdir -p "$PADDED"
+    "$SYNC" "$new" "$PADDED"
+    rm -rf "$new"
+}
+
 mkdir -p "$XEN"
 hold xen-source
 case ${1:-} in
@@ -188,5 +208,10 @@ case ${1:-} in
         make_stock
         make_patched
         ;;
-    *) fail "usage: xen-source.sh stock|patched" ;;
+    padded)
+        make_stock
+        make_patched
+        make_padded
+        ;;
+    *) fail "usage: xen-source.sh stock|patched|padded" ;;
 esac
