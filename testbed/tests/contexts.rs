@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Contexts: making them, moving devices to them, mapping in them, ending them.
+
+use hv::host::IommuMode;
+use hypercall_abi::{
+    context::{ContextCreate, ContextDestroy, DeviceAttach},
+    device::QueryDevice,
+    mapping::{Flush, Map, Unmap, XEN_GDMA_NO_FLUSH},
+};
+use testbed::{
+    elements::{READ, READ_WRITE, at, map_grant, map_own, unmap_handle},
+    model::{DomainSetup, Event, Preempt, Trigger},
+    oracle::Checked,
+    scene::{BACKEND, BYSTANDER, FRONTEND, scene, scene_with},
+};
+
+/// Device numbers.
+const NIC: u32 = 8;
+const DISK: u32 = 9;
+const FIRST: u64 = DomainSetup::CONTEXTS;
+
+/// A scene with two devices of the backend.
+fn with_devices() -> Checked {
+    let checked = scene();
+    checked.machine.plug(NIC, BACKEND, true);
+    checked.machine.plug(DISK, BACKEND, true);
+    checked
+}
+
+fn create(checked: &mut Checked, op: ContextCreate) -> ContextCreate {
+    let mut ops = [op];
+    assert_eq!(checked.context_create(BACKEND, &mut ops).value, 0);
+    ops[0]
+}
+
+fn created(checked: &mut Checked) -> u32 {
+    let op = create(checked, ContextCreate::default());
+    assert_eq!(op.status, 0);
+    op.context
+}
+
+fn attach(checked: &mut Checked, sbdf: u32, context: u32) -> i32 {
+    let mut ops = [DeviceAttach {
+        id: sbdf.into(),
+        context,
+        ..DeviceAttach::default()
+    }];
+    assert_eq!(checked.device_attach(BACKEND, &mut ops).value, 0);
+    ops[0].status
+}
+
+fn destroy(checked: &mut Checked, context: u32) -> i32 {
+    let mut ops = [ContextDestroy { context, status: 0 }];
+    assert_eq!(checked.context_destroy(BACKEND, &mut ops).value, 0);
+    ops[0].status
+}
+
+fn inside(context: u32, op: Map) -> Map {
+    Map { context, ..op }
+}
+
+fn unmap_in(checked: &mut Checked, context: u32, handle: u64) -> i32 {
+    checked.unmap_one(Unmap {
+        context,
+        ..unmap_handle(handle)
+    })
+}
+
+#[test]
+fn a_context_is_a_device_address_space_of_its_own() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    checked.fill(BACKEND, 5, 0x55);
+    checked.fill(BACKEND, 6, 0x66);
+    let here = checked.mapped(inside(context, at(FIRST + 7, map_own(5, 1, READ_WRITE))));
+    let other = created(&mut checked);
+    let there = checked.mapped(inside(other, at(FIRST + 7, map_own(6, 1, READ))));
+    assert_eq!(here.daddr, there.daddr);
+    assert_eq!(attach(&mut checked, NIC, context), 0);
+    assert_eq!(attach(&mut checked, DISK, other), 0);
+    assert_eq!(checked.machine.pci_read(NIC, here.daddr), Ok(0x55));
+    assert_eq!(checked.machine.pci_read(DISK, here.daddr), Ok(0x66));
+    assert!(checked.machine.pci_write(DISK, here.daddr, 1).is_err());
+    assert_eq!(checked.machine.pci_write(NIC, here.daddr + 9, 0x77), Ok(()));
+    assert_eq!(checked.byte(BACKEND, 5, 9), 0x77);
+}
+
+#[test]
+fn invariant_11_a_device_reaches_its_context_and_nothing_else() {
+    let mut checked = with_devices();
+    let default = checked.mapped(map_own(3, 1, READ));
+    let context = created(&mut checked);
+    let own = checked.mapped(inside(context, map_own(4, 1, READ)));
+    let reaches = |checked: &Checked, daddr| checked.machine.pci_read(NIC, daddr).is_ok();
+    assert!(reaches(&checked, default.daddr) && !reaches(&checked, own.daddr));
+    assert_eq!(attach(&mut checked, NIC, context), 0);
+    assert!(!reaches(&checked, default.daddr) && reaches(&checked, own.daddr));
+    // A move that fails changes nothing.
+    checked.switch(|switches| switches.attach_fails = Trigger::Nth(1));
+    assert_eq!(attach(&mut checked, NIC, 0), -5);
+    assert!(!reaches(&checked, default.daddr) && reaches(&checked, own.daddr));
+    assert_eq!(destroy(&mut checked, context), -16);
+    assert!(reaches(&checked, own.daddr));
+    assert_eq!(attach(&mut checked, NIC, 0), 0);
+    assert!(reaches(&checked, default.daddr) && !reaches(&checked, own.daddr));
+    assert_eq!(destroy(&mut checked, context), 0);
+    assert!(reaches(&checked, default.daddr) && !reaches(&checked, own.daddr));
+}
+
+#[test]
+fn devices_that_are_one_to_the_iommu_move_together_or_not_at_all() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    let alike = |checked: &Checked, owner| {
+        let mut state = checked.machine.state();
+        let disk = state.pci.get_mut(&DISK).expect("a device");
+        (disk.group, disk.owner) = (NIC, owner);
+    };
+    alike(&checked, BYSTANDER);
+    assert_eq!(attach(&mut checked, NIC, context), -16);
+    alike(&checked, BACKEND);
+    assert_eq!(attach(&mut checked, NIC, context), 0);
+    assert_eq!(checked.reference.attached.get(&DISK), Some(&context));
+    // Now the other one takes both back.
+    assert_eq!(attach(&mut checked, DISK, 0), 0);
+    assert_eq!(destroy(&mut checked, context), 0);
+}
+
+/// Invariant 5 as well: exactly as many as the quota says.
+#[test]
+fn create_errors() {
+    let mut checked = with_devices();
+    for bad in [
+        ContextCreate {
+            flags: 1,
+            ..ContextCreate::default()
+        },
+        ContextCreate {
+            pad0: 1,
+            ..ContextCreate::default()
+        },
+        // Not one whole page.
+        ContextCreate {
+            max_daddr: 4094,
+            ..ContextCreate::default()
+        },
+        // Nothing where contexts can have frames.
+        ContextCreate {
+            max_daddr: FIRST * 4096 - 1,
+            ..ContextCreate::default()
+        },
+    ] {
+        assert_eq!(create(&mut checked, bad).status, -22, "{bad:?}");
+    }
+    checked.switch(|switches| switches.no_io_context = Trigger::Nth(1));
+    assert_eq!(create(&mut checked, ContextCreate::default()).status, -28);
+    checked.switch(|switches| switches.share_fails = Trigger::Nth(1));
+    assert_eq!(create(&mut checked, ContextCreate::default()).status, -12);
+    // None of these was counted: there is room for four.
+    for _ in 0..4 {
+        created(&mut checked);
+    }
+    assert_eq!(create(&mut checked, ContextCreate::default()).status, -105);
+    assert_eq!(checked.stats(BACKEND, BACKEND).used_contexts, 4);
+    let mut absent = scene_with(DomainSetup {
+        iommu: IommuMode::Absent,
+        ..DomainSetup::pvh(BACKEND)
+    });
+    assert_eq!(create(&mut absent, ContextCreate::default()).status, -95);
+    assert_eq!(absent.query(BACKEND).max_contexts, 0);
+}
+
+#[test]
+fn a_32_bit_context_stays_below_4_gib() {
+    let mut checked = with_devices();
+    let op = create(
+        &mut checked,
+        ContextCreate {
+            max_daddr: 0xffff_ffff,
+            ..ContextCreate::default()
+        },
+    );
+    assert_eq!(op.status, 0);
+    assert!(op.daddr_last <= 0xffff_ffff);
+    let last = op.daddr_last / 4096;
+    checked.mapped(inside(op.context, at(last, map_own(3, 1, READ))));
+    checked.map_refused(inside(op.context, at(last, map_own(3, 2, READ))), -22);
+}
+
+#[test]
+fn attach_errors() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    let good = DeviceAttach {
+        id: NIC.into(),
+        context,
+        ..DeviceAttach::default()
+    };
+    let mut status = |op: DeviceAttach| {
+        let mut ops = [op];
+        assert_eq!(checked.device_attach(BACKEND, &mut ops).value, 0);
+        ops[0].status
+    };
+    assert_eq!(status(DeviceAttach { pad0: 1, ..good }), -22);
+    assert_eq!(status(DeviceAttach { kind: 1, ..good }), -22);
+    assert_eq!(
+        status(DeviceAttach {
+            id: 1 << 32,
+            ..good
+        }),
+        -22
+    );
+    for context in [context + 1, 77, u32::MAX] {
+        assert_eq!(status(DeviceAttach { context, ..good }), -2);
+    }
+    assert_eq!(status(DeviceAttach { id: 99, ..good }), -19);
+    checked.machine.plug(16, FRONTEND, true);
+    checked.machine.plug(17, BACKEND, false);
+    let mut status = |op: DeviceAttach| {
+        let mut ops = [op];
+        assert_eq!(checked.device_attach(BACKEND, &mut ops).value, 0);
+        ops[0].status
+    };
+    assert_eq!(status(DeviceAttach { id: 16, ..good }), -19);
+    assert_eq!(status(DeviceAttach { id: 17, ..good }), -95);
+    checked.switch(|switches| switches.no_pci = true);
+    assert_eq!(attach(&mut checked, NIC, context), -95);
+}
+
+#[test]
+fn query_device_tells_the_context() {
+    let mut checked = with_devices();
+    let ask = |checked: &mut Checked| {
+        let op = QueryDevice {
+            id: NIC.into(),
+            ..QueryDevice::default()
+        };
+        let answer = checked.query_device(BACKEND, op);
+        (answer.status, answer.treatment, answer.context)
+    };
+    assert_eq!(ask(&mut checked), (0, 2, 0));
+    let context = created(&mut checked);
+    assert_eq!(attach(&mut checked, NIC, context), 0);
+    assert_eq!(ask(&mut checked), (0, 3, context));
+    assert_eq!(attach(&mut checked, NIC, 0), 0);
+    assert_eq!(ask(&mut checked), (0, 2, 0));
+}
+
+#[test]
+fn destroy_gives_everything_back_in_steps() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    for gref in 8..40 {
+        checked.mapped(inside(context, map_grant(FRONTEND, gref, 1, READ)));
+    }
+    checked.mapped(inside(context, map_own(3, 100, READ_WRITE)));
+    assert_eq!(checked.query(BACKEND).used_pins, 132);
+    checked.switch(|switches| switches.preempt = Preempt::Always);
+    let mut ops = [ContextDestroy { context, status: 0 }];
+    let end = checked.context_destroy(BACKEND, &mut ops);
+    assert_eq!((end.value, ops[0].status), (0, 0));
+    assert!(end.steps > 10, "{} steps", end.steps);
+    checked.assert_nothing_held();
+    assert_eq!(destroy(&mut checked, context), -2);
+    assert_eq!(destroy(&mut checked, 0), -22);
+}
+
+#[test]
+fn a_context_that_cannot_be_emptied_stays_and_can_only_be_destroyed() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    let live = checked.mapped(inside(context, map_own(3, 4, READ)));
+    for fail_flush in [false, true] {
+        checked.switch(|switches| {
+            let trigger = if fail_flush {
+                &mut switches.flush_fails
+            } else {
+                &mut switches.unmap_fails
+            };
+            *trigger = Trigger::Nth(1);
+        });
+        assert_eq!(destroy(&mut checked, context), -5);
+        assert_eq!(checked.query(BACKEND).used_pins, 4);
+        checked.map_refused(inside(context, map_own(8, 1, READ)), -2);
+        assert_eq!(attach(&mut checked, NIC, context), -2);
+    }
+    assert_eq!(destroy(&mut checked, context), 0);
+    assert_eq!(unmap_in(&mut checked, context, live.handle), -2);
+    checked.assert_nothing_held();
+}
+
+/// Invariant 3, over the life of contexts.
+#[test]
+fn invariant_3_handles_of_a_context_that_is_gone_are_stale() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    let old = checked.mapped(inside(context, map_own(3, 1, READ)));
+    assert_eq!(destroy(&mut checked, context), 0);
+    let again = created(&mut checked);
+    assert_eq!(again, context, "the number is used again");
+    let new = checked.mapped(inside(again, map_own(4, 1, READ)));
+    assert_ne!(old.handle, new.handle);
+    assert_eq!(unmap_in(&mut checked, again, old.handle), -2);
+    assert_eq!(unmap_in(&mut checked, again, new.handle), 0);
+}
+
+#[test]
+fn a_dying_domain_leaves_nothing_in_its_contexts() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    let other = created(&mut checked);
+    for context in [0, context, other] {
+        checked.mapped(inside(context, map_grant(FRONTEND, 8, 2, READ)));
+    }
+    assert_eq!(attach(&mut checked, NIC, context), 0);
+    checked.switch(|switches| switches.preempt = Preempt::Always);
+    let (_, steps) = checked.kill(BACKEND);
+    assert!(steps > 2);
+    assert_eq!(checked.references_of(FRONTEND, 8), (0, 0));
+    checked.assert_nothing_held();
+}
+
+#[test]
+fn a_deferred_flush_keeps_the_frames_until_it_comes() {
+    let mut checked = scene();
+    let flush = |checked: &mut Checked, context| {
+        let mut ops = [Flush { context, status: 0 }];
+        assert_eq!(checked.flush(BACKEND, &mut ops).value, 0);
+        ops[0].status
+    };
+    let deferred = |checked: &mut Checked, handle| {
+        let op = Unmap {
+            flags: XEN_GDMA_NO_FLUSH,
+            ..unmap_handle(handle)
+        };
+        assert_eq!(checked.unmap_one(op), 0);
+    };
+    let one = checked.mapped(map_own(3, 1, READ_WRITE));
+    let two = checked.mapped(map_own(4, 1, READ_WRITE));
+    checked.machine.state().events.clear();
+    deferred(&mut checked, one.handle);
+    // Still in the IOTLB, and still pinned.
+    assert!(checked.machine.device_read(BACKEND, one.daddr).is_ok());
+    assert_eq!(checked.references_of(BACKEND, 3), (1, 1));
+    assert_eq!(flush(&mut checked, 0), 0);
+    assert!(checked.machine.device_read(BACKEND, one.daddr).is_err());
+    assert_eq!(checked.references_of(BACKEND, 3), (0, 0));
+    assert_eq!(flush(&mut checked, 0), 0);
+    assert_eq!(flush(&mut checked, 5), -2);
+    // Any other call that flushes will do.
+    deferred(&mut checked, two.handle);
+    checked.mapped(map_own(8, 1, READ));
+    assert_eq!(checked.references_of(BACKEND, 4), (0, 0));
+    let three = checked.mapped(map_own(9, 1, READ));
+    deferred(&mut checked, three.handle);
+    checked.switch(|switches| switches.flush_fails = Trigger::Nth(1));
+    assert_eq!(flush(&mut checked, 0), -5);
+    assert_eq!(checked.references_of(BACKEND, 9), (1, 0));
+    assert_eq!(flush(&mut checked, 0), 0);
+    assert_eq!(checked.references_of(BACKEND, 9), (0, 0));
+}
+
+#[test]
+fn a_deferred_map_becomes_visible_with_the_flush() {
+    let mut checked = scene();
+    checked.cache_absent_translations(BACKEND);
+    let op = checked.mapped(map_own(3, 1, READ | XEN_GDMA_NO_FLUSH));
+    assert!(checked.machine.device_read(BACKEND, op.daddr).is_err());
+    let mut ops = [Flush::default()];
+    assert_eq!(checked.flush(BACKEND, &mut ops).value, 0);
+    assert!(checked.machine.device_read(BACKEND, op.daddr).is_ok());
+}
+
+/// One flush for a batch, whatever its size; one for each context that it is about.
+#[test]
+fn one_flush_for_each_context_of_a_batch() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    let mut ops = Vec::new();
+    for (number, first) in [(0, 3), (context, 40)] {
+        for gfn in first..first + 8 {
+            let live = checked.mapped(inside(number, map_own(gfn, 1, READ)));
+            ops.push(Unmap {
+                context: number,
+                ..unmap_handle(live.handle)
+            });
+        }
+    }
+    let before = checked.stats(BACKEND, BACKEND);
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    checked.machine.state().events.clear();
+    vcpu.call_with(testbed::model::hypercall::Number::GrantDma, 6, &mut ops);
+    let flushes = |event: &&Event| matches!(event, Event::Flush { .. });
+    let count = checked
+        .machine
+        .state()
+        .events
+        .iter()
+        .filter(flushes)
+        .count();
+    assert_eq!(count, 2);
+    let after = checked.machine.find(BACKEND).expect("a domain");
+    let after = hv::host::Domain::state(&after).expect("state").dma.pinned();
+    assert_eq!((before.used_pins, after), (16, 0));
+}
+
+/// A flush of one context that fails is not forgotten because another one's works.
+#[test]
+fn a_failed_flush_of_an_earlier_context_is_told() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    let one = checked.mapped(map_own(3, 1, READ));
+    let two = checked.mapped(inside(context, map_own(4, 1, READ)));
+    checked.switch(|switches| switches.flush_fails = Trigger::Nth(1));
+    let mut ops = [
+        unmap_handle(one.handle),
+        Unmap {
+            context,
+            ..unmap_handle(two.handle)
+        },
+    ];
+    assert_eq!(checked.unmap(BACKEND, &mut ops).value, -5);
+    assert_eq!(checked.references_of(BACKEND, 3), (1, 0));
+    assert_eq!(checked.references_of(BACKEND, 4), (0, 0));
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Revocation by the granter, limits, counters.
+
+use hypercall_abi::{
+    context::ContextCreate,
+    control::{Revoke, SetLimits, XEN_GDMA_LIMIT_KEEP},
+    grant::{GTF_READING, GTF_WRITING},
+    mapping::{Map, Unmap, XEN_GDMA_NO_FLUSH},
+};
+use testbed::{
+    elements::{READ, READ_WRITE, map_grant, map_own, unmap_handle},
+    model::Trigger,
+    oracle::Checked,
+    scene::{BACKEND, BYSTANDER, FRONTEND, scene},
+};
+
+const KEEP: u32 = XEN_GDMA_LIMIT_KEEP;
+
+fn revoke(checked: &mut Checked, gref: u32) -> (i32, u32) {
+    let mut ops = [Revoke {
+        gref,
+        ..Revoke::default()
+    }];
+    assert_eq!(checked.revoke(FRONTEND, &mut ops).value, 0);
+    (ops[0].status, ops[0].mappings)
+}
+
+#[test]
+fn revocation_ends_what_devices_reach() {
+    let mut checked = scene();
+    let live = checked.mapped(map_grant(FRONTEND, 8, 1, READ_WRITE));
+    let run = checked.mapped(map_grant(FRONTEND, 8, 4, READ));
+    let other = checked.mapped(map_grant(FRONTEND, 12, 1, READ));
+    assert_eq!(revoke(&mut checked, 8), (0, 2));
+    assert!(checked.machine.device_read(BACKEND, live.daddr).is_err());
+    // The run goes as a whole, other references stay.
+    assert!(
+        checked
+            .machine
+            .device_read(BACKEND, run.daddr + 4096)
+            .is_err()
+    );
+    assert!(checked.machine.device_read(BACKEND, other.daddr).is_ok());
+    assert_eq!(checked.unmap_one(unmap_handle(live.handle)), -2);
+    assert_eq!(checked.unmap_one(unmap_handle(run.handle)), -2);
+    assert_eq!(checked.entry_flags(8) & (GTF_READING | GTF_WRITING), 0);
+    assert_eq!(checked.references_of(FRONTEND, 8), (0, 0));
+    assert_eq!(revoke(&mut checked, 8), (0, 0));
+    assert_eq!(checked.stats(BACKEND, BACKEND).revoked, 2);
+}
+
+#[test]
+fn revocation_reaches_every_context() {
+    let mut checked = scene();
+    let mut ops = [ContextCreate::default(); 3];
+    assert_eq!(checked.context_create(BACKEND, &mut ops).value, 0);
+    for op in ops {
+        checked.mapped(Map {
+            context: op.context,
+            ..map_grant(FRONTEND, 8, 1, READ)
+        });
+    }
+    checked.mapped(map_grant(FRONTEND, 8, 1, READ));
+    assert_eq!(revoke(&mut checked, 8), (0, 4));
+    checked.assert_nothing_held();
+}
+
+#[test]
+fn revocation_flushes_what_the_holder_has_not() {
+    let mut checked = scene();
+    let live = checked.mapped(map_grant(FRONTEND, 8, 1, READ));
+    checked.unmap_one(Unmap {
+        flags: XEN_GDMA_NO_FLUSH,
+        ..unmap_handle(live.handle)
+    });
+    assert!(checked.machine.device_read(BACKEND, live.daddr).is_ok());
+    assert_eq!(revoke(&mut checked, 8), (0, 0));
+    assert!(checked.machine.device_read(BACKEND, live.daddr).is_err());
+    checked.assert_nothing_held();
+}
+
+#[test]
+fn revocation_leaves_cpu_mappings_and_own_frames() {
+    let mut checked = scene();
+    let cpu = checked.cpu_mapped(8, 1 << 40, false);
+    assert_eq!(cpu.status, 0);
+    checked.mapped(map_grant(FRONTEND, 8, 1, READ));
+    checked.mapped(map_own(8, 1, READ));
+    assert_eq!(revoke(&mut checked, 8), (0, 1));
+    assert_eq!(checked.entry_flags(8) & GTF_READING, GTF_READING);
+    assert_eq!(checked.references_of(FRONTEND, 8), (1, 0));
+    assert_eq!(checked.references_of(BACKEND, 8), (1, 0));
+}
+
+#[test]
+fn revocation_errors() {
+    let mut checked = scene();
+    let entries = checked.machine.table_entries(FRONTEND);
+    assert_eq!(revoke(&mut checked, entries).0, -34);
+    assert_eq!(revoke(&mut checked, u32::MAX).0, -34);
+    let mut ops = [Revoke {
+        gref: 8,
+        pad0: 1,
+        ..Revoke::default()
+    }];
+    assert_eq!(checked.revoke(FRONTEND, &mut ops).value, 0);
+    assert_eq!(ops[0].status, -22);
+    let live = checked.mapped(map_grant(FRONTEND, 8, 1, READ));
+    checked.switch(|switches| switches.unmap_fails = Trigger::Nth(1));
+    assert_eq!(revoke(&mut checked, 8).0, -5);
+    checked.switch(|switches| switches.flush_fails = Trigger::Nth(1));
+    assert_eq!(revoke(&mut checked, 8).0, -5);
+    // The mapping is gone, the frame is not free yet.
+    assert_eq!(checked.unmap_one(unmap_handle(live.handle)), -2);
+    assert_eq!(revoke(&mut checked, 8), (0, 0));
+    checked.assert_nothing_held();
+}
+
+#[test]
+fn limits_hold_from_now_on() {
+    let mut checked = scene();
+    let set = |checked: &mut Checked, caller, domid, max_pins, max_contexts| {
+        let mut ops = [SetLimits {
+            domid,
+            max_pins,
+            max_contexts,
+            ..SetLimits::default()
+        }];
+        assert_eq!(checked.set_limits(caller, &mut ops).value, 0);
+        (ops[0].status, ops[0].max_pins, ops[0].max_contexts)
+    };
+    checked.mapped(map_own(3, 5, READ));
+    assert_eq!(set(&mut checked, BYSTANDER, BACKEND, 6, KEEP), (0, 1024, 4));
+    checked.mapped(map_own(20, 1, READ));
+    checked.map_refused(map_own(21, 1, READ), -105);
+    // Below what is used: nothing is taken away.
+    assert_eq!(set(&mut checked, BYSTANDER, BACKEND, 2, 0), (0, 6, 4));
+    assert_eq!(checked.query(BACKEND).used_pins, 6);
+    let mut ops = [ContextCreate::default()];
+    checked.context_create(BACKEND, &mut ops);
+    assert_eq!(ops[0].status, -105);
+    assert_eq!(
+        set(&mut checked, BYSTANDER, BACKEND, KEEP, 65535),
+        (0, 2, 0)
+    );
+    assert_eq!(set(&mut checked, BYSTANDER, BACKEND, KEEP, 65536).0, -22);
+    assert_eq!(set(&mut checked, BYSTANDER, 99, KEEP, KEEP).0, -3);
+    let pair = (FRONTEND, BACKEND);
+    checked.machine.state().access.limits.insert(pair);
+    assert_eq!(set(&mut checked, FRONTEND, BACKEND, 1, 1).0, -1);
+    assert_eq!(
+        set(&mut checked, BYSTANDER, BACKEND, KEEP, KEEP),
+        (0, 2, 65535)
+    );
+}
+
+#[test]
+fn counters_count() {
+    let mut checked = scene();
+    let before = checked.stats(BACKEND, BACKEND);
+    let one = checked.mapped(map_own(3, 5, READ));
+    let two = checked.mapped(map_grant(FRONTEND, 8, 2, READ));
+    checked.unmapped(one.handle);
+    let after = checked.stats(BYSTANDER, BACKEND);
+    assert_eq!(after.maps - before.maps, 2);
+    assert_eq!(after.mapped_frames - before.mapped_frames, 7);
+    assert_eq!(after.unmaps - before.unmaps, 1);
+    assert_eq!(after.unmapped_frames - before.unmapped_frames, 5);
+    assert_eq!(after.flushes - before.flushes, 1);
+    assert_eq!(after.failed_flushes, before.failed_flushes);
+    checked.switch(|switches| switches.flush_fails = Trigger::Nth(1));
+    checked.unmap(BACKEND, &mut [unmap_handle(two.handle)]);
+    let failed = checked.stats(BACKEND, BACKEND);
+    assert_eq!(failed.failed_flushes - after.failed_flushes, 1);
+    assert_eq!(failed.used_pins, 2);
+}
