@@ -13,6 +13,7 @@ use hv::{
     addr::{GrantRef, GuestPtr},
     dma::{
         DmaLimits,
+        faults::{self, DeviceFault},
         unmap::{Release, release_all},
     },
     grant::{TableLimits, cpu_map::release_cpu_mappings, table::FrameKind},
@@ -147,6 +148,32 @@ unsafe extern "C" fn gdma_rs_release_mappings(domain: NonNull<ffi::Domain>) -> c
         return Errno::Restart.wire();
     }
     0
+}
+
+/// The IOMMU has stopped a device of a domain, which was attached to a context.
+///
+/// # Safety
+///
+/// `domain` is alive.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gdma_rs_fault(
+    domain: NonNull<ffi::Domain>,
+    context: u32,
+    sbdf: u32,
+    daddr: u64,
+    write: bool,
+) {
+    // SAFETY: alive, says the caller.
+    let domain = unsafe { XenDomain::borrowed(domain) };
+    if let Some(state) = domain.state() {
+        let fault = DeviceFault {
+            sbdf,
+            context,
+            daddr,
+            write,
+        };
+        faults::note(&XEN, &domain, state, fault);
+    }
 }
 
 /// Logs the references of a domain that others use.

@@ -240,6 +240,7 @@ unsafe extern "C" {
     pub(crate) fn gdma_identity_map(domain: *mut Domain, mfn: u64, write: bool) -> c_int;
     pub(crate) fn gdma_identity_unmap(domain: *mut Domain, mfn: u64) -> c_int;
     pub(crate) fn gdma_pci_device(owner: *const Domain, sbdf: u32, context: *mut u32) -> c_uint;
+    pub(crate) fn gdma_notify(domain: *mut Domain, port: u32);
     pub(crate) safe fn gdma_must_flush_soon(flush_flags: u32) -> bool;
 }
 

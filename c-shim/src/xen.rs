@@ -510,6 +510,11 @@ impl Host for Xen {
         }
     }
 
+    fn notify(&self, domain: &XenDomain, port: u32) {
+        // SAFETY: a live domain.
+        unsafe { ffi::gdma_notify(domain.as_ptr(), port) }
+    }
+
     fn has_pci(&self) -> bool {
         cfg!(target_arch = "x86_64")
     }

@@ -621,6 +621,10 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// bus << 8 | devfn.
     fn pci_device(&self, owner: &Self::Domain, sbdf: u32) -> Result<PciFacts, DeviceError>;
 
+    /// Signals an event channel as if `domain` itself had. Whatever is wrong with the
+    /// port is the domain's own affair.
+    fn notify(&self, domain: &Self::Domain, port: u32);
+
     /// Whether the hypervisor can name PCI devices at all.
     fn has_pci(&self) -> bool;
 

@@ -25,6 +25,8 @@ pub enum Rank {
     Table = 5,
     /// One active entry of a granter's table.
     Entry = 6,
+    /// The faults of a holder's devices.
+    Faults = 7,
 }
 
 /// A lock with one owner at a time. Held for bounded time, never across a

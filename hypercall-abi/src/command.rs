@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! Command numbers and the limits that hold for every command.
 //!
-//! Numbers 7, 9, 10 and 14 belong to commands of later versions (argument pages,
-//! windows, faults) and answer `-ENOSYS` like any unknown number.
+//! Numbers 7, 9 and 10 belong to commands of later versions (argument pages,
+//! windows) and answer `-ENOSYS` like any unknown number.
 
 /// Ask for the ABI version, limits and usage: array of `xen_gdma_query`.
 pub const XEN_GDMA_OP_QUERY: u32 = 0;
@@ -27,6 +27,8 @@ pub const XEN_GDMA_OP_LOOKUP: u32 = 11;
 pub const XEN_GDMA_OP_REVOKE: u32 = 12;
 /// Set another domain's quotas: array of `xen_gdma_set_limits`.
 pub const XEN_GDMA_OP_SET_LIMITS: u32 = 13;
+/// Ask for what the IOMMU stopped: array of `xen_gdma_fault`.
+pub const XEN_GDMA_OP_FAULTS: u32 = 14;
 /// Ask for counters: array of `xen_gdma_stats`.
 pub const XEN_GDMA_OP_STATS: u32 = 15;
 
@@ -43,6 +45,14 @@ pub const XEN_GDMA_ABI_VERSION: u32 = 0x0001_0001;
 
 /// The caller itself, where a domain id is asked for (Xen's `DOMID_SELF`).
 pub const XEN_GDMA_DOMID_SELF: u16 = 0x7ff0;
+
+/// Bit of the first word of `XENVER_get_features`: this hypercall serves the domain.
+pub const XEN_GDMA_FEATURE_SERVICE: u32 = 30;
+
+/// Bit of the first word of `XENVER_get_features`: by default, devices of the domain
+/// use its guest physical addresses, so that it needs no bounce buffers (swiotlb) for
+/// its own memory. What holds for one device, `query_device` tells.
+pub const XEN_GDMA_FEATURE_NO_BOUNCE: u32 = 31;
 
 /// The default context: the device address space that a domain's devices are
 /// in when nobody moved them.

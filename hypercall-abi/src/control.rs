@@ -93,10 +93,12 @@ pub struct Stats {
     pub revoked: u64,
     /// OUT: devices moved from one context to another.
     pub attaches: u64,
+    /// OUT: faults of its devices that the IOMMU reported.
+    pub faults: u64,
     /// OUT: frames pinned now, those that wait for a flush included.
     pub used_pins: u32,
     /// OUT: contexts now, besides the default one.
     pub used_contexts: u32,
 }
 
-const _: () = assert!(size_of::<Stats>() == 80);
+const _: () = assert!(size_of::<Stats>() == 88);

@@ -17,6 +17,7 @@
 //! | [`context`] | device address spaces of a domain's own, and moving devices to them |
 //! | [`mapping`] | `map` and `unmap`: making frames reachable to devices |
 //! | [`lookup`] | from device address to source and back |
+//! | [`fault`] | what the IOMMU has stopped |
 //! | [`control`] | revocation, limits, counters |
 //! | [`errno`] | the error numbers on the wire |
 //! | [`grant`] | the parts of Xen's grant-table ABI that the service shares |
@@ -28,6 +29,7 @@ pub mod context;
 pub mod control;
 pub mod device;
 pub mod errno;
+pub mod fault;
 /// cbindgen:ignore
 pub mod grant;
 pub mod lookup;

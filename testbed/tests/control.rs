@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Revocation by the granter, limits, counters.
+//! Revocation by the granter, limits, counters, faults.
 
 use hypercall_abi::{
-    context::ContextCreate,
+    context::{ContextCreate, DeviceAttach},
     control::{Revoke, SetLimits, XEN_GDMA_LIMIT_KEEP},
+    fault::{Fault, XEN_GDMA_FAULT_NOTIFY, XEN_GDMA_FAULT_WRITE},
     grant::{GTF_READING, GTF_WRITING},
     mapping::{Map, Unmap, XEN_GDMA_NO_FLUSH},
 };
 use testbed::{
     elements::{READ, READ_WRITE, map_grant, map_own, unmap_handle},
-    model::Trigger,
+    model::{Trigger, hypercall::Number, iommu::DmaFault},
     oracle::Checked,
     scene::{BACKEND, BYSTANDER, FRONTEND, scene},
 };
@@ -173,4 +174,109 @@ fn counters_count() {
     let failed = checked.stats(BACKEND, BACKEND);
     assert_eq!(failed.failed_flushes - after.failed_flushes, 1);
     assert_eq!(failed.used_pins, 2);
+}
+
+/// One `faults` element of the backend.
+fn faults(checked: &Checked, op: Fault) -> Fault {
+    let mut ops = [op];
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    assert_eq!(vcpu.call_with(Number::GrantDma, 14, &mut ops).value, 0);
+    ops[0]
+}
+
+fn notify(checked: &Checked, port: u32) {
+    let op = Fault {
+        op: XEN_GDMA_FAULT_NOTIFY,
+        port,
+        ..Fault::default()
+    };
+    assert_eq!(faults(checked, op).status, 0);
+}
+
+#[test]
+fn faults_name_device_context_address_and_direction() {
+    const NIC: u32 = 8;
+    let mut checked = scene();
+    checked.machine.plug(NIC, BACKEND, true);
+    // Nobody has asked: counted, and lost.
+    let fault = checked.machine.pci_read(NIC, 0x5000).expect_err("a fault");
+    checked.machine.report_fault(NIC, fault);
+    assert_eq!(faults(&checked, Fault::default()).status, -2);
+    notify(&checked, 7);
+    let mut ops = [ContextCreate::default()];
+    checked.context_create(BACKEND, &mut ops);
+    let context = ops[0].context;
+    let mut attach = [DeviceAttach {
+        id: NIC.into(),
+        context,
+        ..DeviceAttach::default()
+    }];
+    checked.device_attach(BACKEND, &mut attach);
+    let fault = checked
+        .machine
+        .pci_write(NIC, 0x6000, 1)
+        .expect_err("a fault");
+    checked.machine.report_fault(NIC, fault);
+    checked.machine.report_fault(NIC, fault);
+    // One event for both.
+    assert_eq!(checked.machine.state().notified, [(BACKEND, 7)]);
+    for _ in 0..2 {
+        let told = faults(&checked, Fault::default());
+        assert_eq!((told.status, told.id, told.context), (0, 8, context));
+        assert_eq!((told.daddr, told.flags), (0x6000, XEN_GDMA_FAULT_WRITE));
+        assert_eq!(told.lost, 1);
+    }
+    assert_eq!(faults(&checked, Fault::default()).status, -2);
+    assert_eq!(checked.stats(BACKEND, BACKEND).faults, 3);
+    checked.machine.report_fault(NIC, fault);
+    assert_eq!(checked.machine.state().notified.len(), 2);
+}
+
+#[test]
+fn faults_are_bounded() {
+    let checked = scene();
+    checked.machine.plug(8, BACKEND, true);
+    notify(&checked, 3);
+    for number in 0..100 {
+        let fault = DmaFault {
+            dfn: number,
+            write: false,
+        };
+        checked.machine.report_fault(8, fault);
+    }
+    assert_eq!(checked.machine.state().notified.len(), 1);
+    for number in 0..64 {
+        let told = faults(&checked, Fault::default());
+        assert_eq!((told.status, told.daddr), (0, number * 4096));
+        assert_eq!((told.lost, told.flags), (36, 0));
+    }
+    assert_eq!(faults(&checked, Fault::default()).status, -2);
+    // Faults that wait when somebody begins to listen are told at once.
+    checked.machine.report_fault(
+        8,
+        DmaFault {
+            dfn: 1,
+            write: true,
+        },
+    );
+    notify(&checked, 4);
+    assert_eq!(checked.machine.state().notified.last(), Some(&(BACKEND, 4)));
+    notify(&checked, 0);
+}
+
+#[test]
+fn faults_errors() {
+    let checked = scene();
+    for bad in [
+        Fault {
+            op: 2,
+            ..Fault::default()
+        },
+        Fault {
+            port: 1,
+            ..Fault::default()
+        },
+    ] {
+        assert_eq!(faults(&checked, bad).status, -22);
+    }
 }

@@ -25,7 +25,7 @@ fn value(checked: &Checked, cmd: u32, at: u64, count: u32) -> i32 {
 #[test]
 fn enosys_unknown_command() {
     let checked = scene();
-    for cmd in [7, 9, 10, 14, 16, u32::MAX] {
+    for cmd in [7, 9, 10, 16, u32::MAX] {
         assert_eq!(value(&checked, cmd, ARGUMENTS, 1), -38, "{cmd}");
         // Also with a count that no known command would take.
         assert_eq!(value(&checked, cmd, ARGUMENTS, 0), -38, "{cmd}");
@@ -48,7 +48,7 @@ fn xsa_232_enosys_without_state() {
 #[test]
 fn einval_and_e2big_count() {
     let checked = scene();
-    for cmd in [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 15] {
+    for cmd in [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15] {
         assert_eq!(value(&checked, cmd, ARGUMENTS, 0), -22);
         assert_eq!(value(&checked, cmd, ARGUMENTS, 65537), -7);
         assert_eq!(value(&checked, cmd, ARGUMENTS, u32::MAX), -7);

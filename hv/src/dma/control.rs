@@ -206,6 +206,7 @@ pub fn stats<H: Host>(host: &H, caller: &H::Domain, op: &mut Stats) -> Result<()
         (&mut op.failed_flushes, &counters.failed_flushes),
         (&mut op.revoked, &counters.revoked),
         (&mut op.attaches, &counters.attaches),
+        (&mut op.faults, &counters.faults),
     ] {
         *field = counter.load(Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@
 //! | [`unmap`] | `unmap`, and the release of what a dying domain leaves |
 //! | [`flush`] | the IOTLB flush, and what may happen only after it |
 //! | [`lookup`] | both directions of the look-up |
+//! | [`faults`] | what the IOMMU has stopped devices from doing |
 //! | [`control`] | revocation by the granter, limits, counters |
 //! | [`query`] | what the service offers, and which treatment a device needs |
 //! | [`space`] | the device address spaces of a domain, by number |
@@ -27,6 +28,7 @@
 pub mod attach;
 pub mod context;
 pub mod control;
+pub mod faults;
 pub mod flush;
 pub mod lookup;
 pub mod map;
@@ -42,12 +44,13 @@ pub use context::{Context, DmaPin, Handle};
 pub use unflushed::Unflushed;
 
 use self::{
+    faults::Faults,
     quota::Quota,
     space::{SharedSpace, Spaces},
 };
 use crate::{
     host::{Host, OutOfMemory},
-    sync::{Rank, ReadWriteLock},
+    sync::{Rank, ReadWriteLock, SpinLock},
 };
 
 /// What happened since the domain was created.
@@ -69,6 +72,8 @@ pub struct Counters {
     pub revoked: AtomicU64,
     /// Devices moved.
     pub attaches: AtomicU64,
+    /// Faults of devices.
+    pub faults: AtomicU64,
 }
 
 /// Limits of a domain as holder of DMA mappings.
@@ -92,6 +97,7 @@ pub struct Dma<H: Host> {
     /// Contexts besides the default one.
     pub(crate) contexts: Quota,
     pub(crate) counters: Counters,
+    pub(crate) faults: H::Spin<Faults>,
 }
 
 impl Counters {
@@ -118,6 +124,7 @@ impl<H: Host> Dma<H> {
             first_max_pins: limits.max_pins,
             contexts: Quota::new(limits.max_contexts),
             counters: Counters::default(),
+            faults: H::Spin::new(Rank::Faults, Faults::default()),
         })
     }
 

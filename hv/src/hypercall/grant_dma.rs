@@ -7,13 +7,15 @@ use hypercall_abi::{
     Errno,
     command::{
         XEN_GDMA_MAX_BATCH, XEN_GDMA_MAX_FRAMES, XEN_GDMA_OP_CONTEXT_CREATE,
-        XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH, XEN_GDMA_OP_FLUSH,
-        XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
-        XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS, XEN_GDMA_OP_UNMAP,
+        XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH, XEN_GDMA_OP_FAULTS,
+        XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY,
+        XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS,
+        XEN_GDMA_OP_UNMAP,
     },
     context::{ContextCreate, ContextDestroy, DeviceAttach},
     control::{Revoke, SetLimits, Stats},
     device::QueryDevice,
+    fault::Fault,
     lookup::Lookup,
     mapping::{Flush, Map, Unmap},
     query::Query,
@@ -27,7 +29,7 @@ use crate::{
     addr::GuestPtr,
     dma::{
         attach::{self, Destroyed},
-        control,
+        control, faults,
         lookup::lookup,
         map::Maps,
         query::{query, query_device},
@@ -108,6 +110,9 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Outcom
         XEN_GDMA_OP_SET_LIMITS => each(host, at, count, |op: &mut SetLimits| {
             (status(control::set_limits(host, caller, op)), 1)
         }),
+        XEN_GDMA_OP_FAULTS => each(host, at, count, |op: &mut Fault| {
+            (status(faults::faults(host, caller, state, op)), 1)
+        }),
         XEN_GDMA_OP_STATS => each(host, at, count, |op: &mut Stats| {
             (status(control::stats(host, caller, op)), 1)
         }),
@@ -155,6 +160,7 @@ with_status!(
     ContextCreate,
     ContextDestroy,
     DeviceAttach,
+    Fault,
     Flush,
     Lookup,
     Query,

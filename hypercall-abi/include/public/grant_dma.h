@@ -72,6 +72,11 @@
 #define XEN_GDMA_OP_SET_LIMITS 13
 
 /**
+ * Ask for what the IOMMU stopped: array of `xen_gdma_fault`.
+ */
+#define XEN_GDMA_OP_FAULTS 14
+
+/**
  * Ask for counters: array of `xen_gdma_stats`.
  */
 #define XEN_GDMA_OP_STATS 15
@@ -97,6 +102,18 @@
  * The caller itself, where a domain id is asked for (Xen's `DOMID_SELF`).
  */
 #define XEN_GDMA_DOMID_SELF 32752
+
+/**
+ * Bit of the first word of `XENVER_get_features`: this hypercall serves the domain.
+ */
+#define XEN_GDMA_FEATURE_SERVICE 30
+
+/**
+ * Bit of the first word of `XENVER_get_features`: by default, devices of the domain
+ * use its guest physical addresses, so that it needs no bounce buffers (swiotlb) for
+ * its own memory. What holds for one device, `query_device` tells.
+ */
+#define XEN_GDMA_FEATURE_NO_BOUNCE 31
 
 /**
  * The default context: the device address space that a domain's devices are
@@ -143,6 +160,21 @@
  * The device is behind an IOMMU that confines it to what is mapped.
  */
 #define XEN_GDMA_DEVICE_PROTECTED (1 << 0)
+
+/**
+ * Take the oldest fault.
+ */
+#define XEN_GDMA_FAULT_READ 0
+
+/**
+ * From now on tell `port` when there are faults; 0: nobody.
+ */
+#define XEN_GDMA_FAULT_NOTIFY 1
+
+/**
+ * The device wanted to write.
+ */
+#define XEN_GDMA_FAULT_WRITE (1 << 0)
 
 /**
  * `addr` is a device address.
@@ -770,6 +802,10 @@ struct xen_gdma_stats {
    */
   uint64_t attaches;
   /**
+   * OUT: faults of its devices that the IOMMU reported.
+   */
+  uint64_t faults;
+  /**
    * OUT: frames pinned now, those that wait for a flush included.
    */
   uint32_t used_pins;
@@ -777,6 +813,54 @@ struct xen_gdma_stats {
    * OUT: contexts now, besides the default one.
    */
   uint32_t used_contexts;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_FAULTS`.
+ *
+ * Faults of the caller's devices are kept from its first `faults` element on, up to a
+ * fixed number; what comes when there is no room is only counted. One event comes
+ * when there are faults after there were none: read until `-ENOENT` before waiting for
+ * another. IOMMUs may report one of many faults, and Xen takes a device off the bus
+ * that keeps faulting.
+ *
+ * Element errors: `-EINVAL` unknown `op`, or `port` not 0 with READ; `-ENOENT` READ: no
+ * fault is waiting; `-ENOMEM` Xen has no memory for the faults.
+ */
+struct xen_gdma_fault {
+  /**
+   * IN: `XEN_GDMA_FAULT_READ` or `XEN_GDMA_FAULT_NOTIFY`.
+   */
+  uint32_t op;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+  /**
+   * OUT, READ: the device, as in `xen_gdma_query_device`.
+   */
+  uint64_t id;
+  /**
+   * OUT, READ: the device address, as exactly as the IOMMU tells it.
+   */
+  uint64_t daddr;
+  /**
+   * OUT, READ: the context the device was attached to when the fault was reported.
+   */
+  uint32_t context;
+  /**
+   * OUT, READ: `XEN_GDMA_FAULT_WRITE` or 0.
+   */
+  uint32_t flags;
+  /**
+   * OUT, READ: faults lost since the domain was created.
+   */
+  uint32_t lost;
+  /**
+   * IN, NOTIFY: an event channel of the caller on which it could notify itself:
+   * one bound with `EVTCHNOP_bind_ipi`, or its end of a channel to itself.
+   */
+  uint32_t port;
 };
 
 #endif  /* __XEN_PUBLIC_GRANT_DMA_H__ */

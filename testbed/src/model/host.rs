@@ -648,6 +648,10 @@ impl Host for Machine {
         }
     }
 
+    fn notify(&self, domain: &ModelDomain, port: u32) {
+        self.state().notified.push((domain.id().0, port));
+    }
+
     fn has_pci(&self) -> bool {
         !self.state().switches.no_pci
     }

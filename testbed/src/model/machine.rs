@@ -7,7 +7,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use hv::{host::TraceEvent, hypercall::grant_table::GuestLayout};
+use hv::{
+    dma::faults::{self, DeviceFault},
+    host::{Domain, TraceEvent},
+    hypercall::grant_table::GuestLayout,
+};
 use hypercall_abi::grant::GNTMAP_READONLY;
 
 use super::{
@@ -296,6 +300,8 @@ pub struct State {
     pub cache_flags: u16,
     /// CPU cache maintenance: frame, offset, length, what.
     pub cache_flushes: Vec<(u64, u16, u16, u32)>,
+    /// Event channels that were signalled: domain and port.
+    pub notified: Vec<(u16, u32)>,
     /// What the trace buffer was told.
     pub traces: Vec<(TraceEvent, u16)>,
     /// PCI devices.
@@ -589,6 +595,24 @@ impl Machine {
             .expect("a device reached a free frame");
         frame.write((daddr % 4096) as usize, value);
         Ok(())
+    }
+
+    /// Tells the service, as the IOMMU's driver does, of an access that was stopped.
+    pub fn report_fault(&self, sbdf: u32, fault: DmaFault) {
+        let (owner, context) = {
+            let state = self.state();
+            let device = state.pci[&sbdf];
+            state.name_of((device.owner, device.tables))
+        };
+        let domain = self.find(owner).expect("the owner of a device");
+        let fault = DeviceFault {
+            sbdf,
+            context,
+            daddr: fault.dfn * 4096,
+            write: fault.write,
+        };
+        let state = domain.state().expect("a domain with devices");
+        faults::note(self, &domain, state, fault);
     }
 
     /// Plugs a device in that can be told apart from all others.

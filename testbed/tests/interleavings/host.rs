@@ -606,6 +606,8 @@ impl Host for World {
         Err(DeviceError::NoPci)
     }
 
+    fn notify(&self, _: &Peer, _: u32) {}
+
     fn has_pci(&self) -> bool {
         false
     }

@@ -500,6 +500,21 @@ void iommu_context_device_left(struct pci_dev *pdev)
     --ctx->devices;
 }
 
+/* Called from the drivers' tasklets. */
+void iommu_device_fault(uint16_t seg, uint16_t bdf, uint64_t daddr, bool write)
+{
+    const struct pci_dev *pdev;
+
+    pcidevs_lock();
+
+    pdev = pci_get_real_pdev(PCI_SBDF(seg, bdf));
+    if ( pdev && pdev->domain && !is_system_domain(pdev->domain) )
+        gdma_rs_fault(pdev->domain, gdma_context_number(pdev),
+                      pdev->sbdf.sbdf, daddr, write);
+
+    pcidevs_unlock();
+}
+
 /*
  * Local variables:
  * mode: C

@@ -2,12 +2,15 @@
 /*
  * common/grant-dma/domain.c: domains, and what they may do to each other.
  */
+#include <xen/event.h>
+#include <xen/grant_dma.h>
 #include <xen/grant_table.h>
 #include <xen/sched.h>
 #include <xen/trace.h>
 #include <xsm/xsm.h>
 
 #include <public/domctl.h>
+#include <public/grant_dma.h>
 
 #include <asm/paging.h>
 
@@ -62,6 +65,39 @@ bool gdma_domain_releases_cpu_mappings(const struct domain *d)
 void gdma_domain_set_state(struct domain *d, void *state)
 {
     d->grant_table = state;
+}
+
+/* As if the domain had: a port that it cannot use does nothing. */
+void gdma_notify(struct domain *d, uint32_t port)
+{
+    evtchn_send(d, port);
+}
+
+/* What XENVER_get_features tells. */
+uint32_t grant_dma_features(const struct domain *d)
+{
+    uint32_t features;
+
+    if ( !d->grant_table )
+        return 0;
+
+    features = 1U << XEN_GDMA_FEATURE_SERVICE;
+
+    switch ( gdma_iommu_mode(d) )
+    {
+    case GDMA_IOMMU_OWN_TABLES:
+    case GDMA_IOMMU_SHARED_TABLES:
+        if ( paging_mode_translate(d) )
+            features |= 1U << XEN_GDMA_FEATURE_NO_BOUNCE;
+        break;
+
+    default:
+        if ( paging_mode_translate(d) && is_domain_direct_mapped(d) )
+            features |= 1U << XEN_GDMA_FEATURE_NO_BOUNCE;
+        break;
+    }
+
+    return features;
 }
 
 int gdma_xsm_map(struct domain *holder, struct domain *granter,

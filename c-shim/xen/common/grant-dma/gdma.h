@@ -117,6 +117,9 @@ int gdma_rs_domain_init(struct domain *d, uint32_t max_frames,
                         uint32_t max_contexts);
 void gdma_rs_domain_destroy(struct domain *d);
 int gdma_rs_release_mappings(struct domain *d);
+/* A device of d, which uses the context with this number, was stopped. */
+void gdma_rs_fault(struct domain *d, uint32_t context, uint32_t sbdf,
+                   uint64_t daddr, bool write);
 void gdma_rs_warn_active_grants(struct domain *d);
 void gdma_rs_show(struct domain *d);
 int gdma_rs_granted_frame(void *state, uint32_t gref, uint64_t *gfn,
@@ -177,6 +180,7 @@ bool gdma_domain_is_dying(const struct domain *d);
 bool gdma_domain_is_direct_mapped(const struct domain *d);
 bool gdma_domain_releases_cpu_mappings(const struct domain *d);
 void gdma_domain_set_state(struct domain *d, void *state);
+void gdma_notify(struct domain *d, uint32_t port);
 int gdma_xsm_map(struct domain *holder, struct domain *granter,
                  uint32_t gntmap_flags);
 int gdma_xsm_unmap(struct domain *holder, struct domain *granter);
