@@ -66,12 +66,13 @@ mod x86 {
             unsafe { ffi::gdma_context_tables(self.0.as_ptr()) }
         }
 
-        /// Moves a device of `owner`: with `None`, back to its own tables.
+        /// Moves a device of `owner`: with `None`, back to its own tables. False: it
+        /// is there already.
         pub(crate) fn attach(
             owner: &XenDomain,
             sbdf: u32,
             to: Option<&Self>,
-        ) -> Result<(), AttachError> {
+        ) -> Result<bool, AttachError> {
             const NOT_YOURS: c_int = Errno::NoDev.wire();
             const CLOSED: c_int = Errno::Srch.wire();
             const SHARED: c_int = Errno::Busy.wire();
@@ -79,7 +80,8 @@ mod x86 {
             let to = to.map_or(core::ptr::null_mut(), |to| to.0.as_ptr());
             // SAFETY: a live domain, and NULL or a context.
             match unsafe { ffi::gdma_context_attach(owner.as_ptr(), to, sbdf) } {
-                0 => Ok(()),
+                0 => Ok(false),
+                1 => Ok(true),
                 NOT_YOURS => Err(AttachError::Device(DeviceError::NotYours)),
                 CLOSED => Err(AttachError::Closed),
                 SHARED => Err(AttachError::Shared),
@@ -146,7 +148,7 @@ mod elsewhere {
             _owner: &XenDomain,
             _sbdf: u32,
             _to: Option<&Self>,
-        ) -> Result<(), AttachError> {
+        ) -> Result<bool, AttachError> {
             Err(AttachError::Device(DeviceError::NoPci))
         }
     }

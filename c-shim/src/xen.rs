@@ -425,7 +425,7 @@ impl Host for Xen {
         owner: &XenDomain,
         sbdf: u32,
         to: IoTables<'_, Self>,
-    ) -> Result<(), AttachError> {
+    ) -> Result<bool, AttachError> {
         let to = match to {
             IoTables::Default(_) => None,
             IoTables::Own(context) => Some(context),

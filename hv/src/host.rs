@@ -574,13 +574,14 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// Makes a device of `owner` use these tables, with whatever cannot be told
     /// apart from it. `sbdf` as for [`Self::pci_device`]. On return no translation
     /// of the old tables is used any more; at no moment did the device reach anything
-    /// but the one or the other. On error it uses the old ones.
+    /// but the one or the other. On error it uses the old ones. False: it uses these
+    /// tables already.
     fn attach_device(
         &self,
         owner: &Self::Domain,
         sbdf: u32,
         to: IoTables<'_, Self>,
-    ) -> Result<(), AttachError>;
+    ) -> Result<bool, AttachError>;
 
     /// Maps `count` frames. On error nothing is mapped. Not visible to devices for
     /// certain before a flush; adds what that must be to `flush`, on error too (what

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// One element of `XEN_GDMA_OP_CONTEXT_CREATE`: a context with nothing mapped.
 ///
 /// The range of device addresses that the service chooses is free of the reserved
-/// regions of the machine's devices. It has at least room for as many frames as
+/// regions of the machine's devices and of the addresses of interrupts. It has at least room for as many frames as
 /// the domain may pin, unless `max_daddr` or the IOMMU leaves less.
 ///
 /// Element errors, in the order in which they are found: `-EINVAL` padding or
@@ -75,8 +75,8 @@ const _: () = assert!(size_of::<ContextDestroy>() == 8);
 /// Element errors, in the order in which they are found: `-EINVAL` padding not
 /// zero, unknown `kind`, or `id` outside the kind's range; `-ENOENT` no such
 /// context; `-EOPNOTSUPP` no PCI on this architecture, or an IOMMU that cannot move
-/// this device; `-ENODEV` no such device, or not the caller's; `-EBUSY` the device
-/// cannot be told apart from another one that is elsewhere; `-EIO` the IOMMU failed.
+/// this device; `-ENODEV` no such device, or not the caller's; `-EBUSY` the IOMMU
+/// cannot tell the device from another one, and the two cannot be moved together; `-EIO` the IOMMU failed.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

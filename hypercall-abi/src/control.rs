@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// as they always have. To keep the reference from being used again, change the
 /// entry first.
 ///
-/// Element errors: `-ERANGE` the reference is outside the caller's table;
+/// Element errors: `-EINVAL` padding not zero; `-ERANGE` the reference is outside the caller's table;
 /// `-EIO` the IOMMU failed: the mapping, or the pin of its frames, remains.
 #[repr(C)]
 #[derive(
@@ -35,8 +35,9 @@ const _: () = assert!(size_of::<Revoke>() == 16);
 /// In a field of `xen_gdma_set_limits`: leave the limit as it is.
 pub const XEN_GDMA_LIMIT_KEEP: u32 = 0xffff_ffff;
 
-/// One element of `XEN_GDMA_OP_SET_LIMITS`. What the domain uses already stays,
-/// even if it is more than a new limit.
+/// One element of `XEN_GDMA_OP_SET_LIMITS`, for the control domain: other domains may
+/// not set limits, not even their own. What the domain uses already stays, even if it
+/// is more than a new limit.
 ///
 /// Element errors: `-EINVAL` padding not zero, or more contexts than there are
 /// numbers; `-ESRCH` no such domain; `-EPERM` access control refuses.
@@ -91,7 +92,7 @@ pub struct Stats {
     pub failed_flushes: u64,
     /// OUT: mappings that their granters revoked.
     pub revoked: u64,
-    /// OUT: devices moved from one context to another.
+    /// OUT: `device_attach` elements that moved a device.
     pub attaches: u64,
     /// OUT: faults of its devices that the IOMMU reported.
     pub faults: u64,

@@ -17,8 +17,8 @@ pub const XEN_GDMA_MAP_GRANT: u16 = 1;
 /// offset is added to the device address in `daddr`.
 pub const XEN_GDMA_MAP_GRANT_DMA: u16 = 2;
 
-/// The bit that marks a grant-DMA address.
-pub const XEN_GDMA_GRANT_DMA_ADDR: u64 = 1 << 63;
+/// Number of the bit that marks a grant-DMA address.
+pub const XEN_GDMA_GRANT_DMA_BIT: u32 = 63;
 
 /// Devices may read.
 pub const XEN_GDMA_MAP_READ: u32 = 1 << 0;
@@ -28,9 +28,10 @@ pub const XEN_GDMA_MAP_WRITE: u32 = 1 << 1;
 /// picks.
 pub const XEN_GDMA_MAP_FIXED: u32 = 1 << 2;
 
-/// Map and unmap: do not flush the IOTLB at the end of the call. For `unmap`, the
-/// frames stay pinned, and devices may reach them, until a `flush` or the next call
-/// that flushes the context; for `map`, devices may not see the mapping until then.
+/// Map and unmap: the IOTLB need not be flushed at the end of the call. For `unmap`,
+/// the frames stay pinned, and devices may reach them, until a `flush` or the next call
+/// that flushes the context; for `map`, devices may not see the mapping until then. Xen
+/// flushes earlier if it has to, or if many frames wait.
 pub const XEN_GDMA_NO_FLUSH: u32 = 1 << 3;
 
 /// One element of `XEN_GDMA_OP_MAP`.
@@ -89,7 +90,8 @@ pub struct Map {
 const _: () = assert!(size_of::<Map>() == 48);
 
 /// The mapping is named by `context`, `daddr` and `nr_frames`, which must be
-/// exactly those of one `map`; `handle` must be 0.
+/// exactly those of one `map` (without the offset of a grant-DMA address); `handle`
+/// must be 0.
 pub const XEN_GDMA_UNMAP_BY_DADDR: u32 = 1 << 0;
 
 /// One element of `XEN_GDMA_OP_FLUSH`: makes everything visible to devices that
@@ -113,7 +115,8 @@ const _: () = assert!(size_of::<Flush>() == 8);
 /// One element of `XEN_GDMA_OP_UNMAP`.
 ///
 /// When the call has returned 0, no device can reach the frames of the elements
-/// with status 0 any more: the IOTLB flush (one for many elements) has
+/// with status 0 any more: the IOTLB flush (one for many elements; a call that Xen
+/// interrupts and continues makes one for each part) has
 /// succeeded. If the flush fails the call returns `-EIO`: the mappings of the
 /// elements with status 0 are gone, but their frames stay pinned until a later
 /// flush succeeds, because a device may still reach them.

@@ -9,7 +9,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use hypercall_abi::{
     grant::{GTF_PERMIT_ACCESS, GTF_READONLY},
     mapping::{
-        Map, Unmap, XEN_GDMA_GRANT_DMA_ADDR, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT,
+        Map, Unmap, XEN_GDMA_GRANT_DMA_BIT, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT,
         XEN_GDMA_MAP_GRANT_DMA, XEN_GDMA_NO_FLUSH,
     },
 };
@@ -217,7 +217,7 @@ impl MapChoice {
             1 => Map { context: 77, ..op },
             9 if op.kind == XEN_GDMA_MAP_GRANT => Map {
                 kind: XEN_GDMA_MAP_GRANT_DMA,
-                source: XEN_GDMA_GRANT_DMA_ADDR | op.source << 12 | u64::from(self.dfn),
+                source: 1 << XEN_GDMA_GRANT_DMA_BIT | op.source << 12 | u64::from(self.dfn),
                 ..op
             },
             10 if op.kind == XEN_GDMA_MAP_GRANT => Map {

@@ -274,12 +274,15 @@ pub fn attach<H: Host>(
         .dma
         .space(host, op.context)
         .ok_or(MoveError::NoContext)?;
-    host.attach_device(caller, sbdf, space.tables(caller))
+    let moved = host
+        .attach_device(caller, sbdf, space.tables(caller))
         .map_err(|error| {
             log::debug!("{} device {sbdf:#x}: {error:?}", caller.id());
             MoveError::Host(error)
         })?;
-    state.dma.counters.attaches.fetch_add(1, Ordering::Relaxed);
+    if moved {
+        state.dma.counters.attaches.fetch_add(1, Ordering::Relaxed);
+    }
     Ok(())
 }
 

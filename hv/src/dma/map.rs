@@ -10,7 +10,7 @@ use hypercall_abi::{
     command::XEN_GDMA_MAX_FRAMES,
     grant::{GNTMAP_DEVICE_MAP, GNTMAP_READONLY},
     mapping::{
-        Map, Unmap, XEN_GDMA_GRANT_DMA_ADDR, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT,
+        Map, Unmap, XEN_GDMA_GRANT_DMA_BIT, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT,
         XEN_GDMA_MAP_GRANT_DMA, XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ, XEN_GDMA_MAP_WRITE,
         XEN_GDMA_NO_FLUSH,
     },
@@ -89,6 +89,9 @@ impl From<MapError> for Errno {
     }
 }
 
+/// Marks a grant-DMA address.
+const GRANT_DMA_ADDR: u64 = 1 << XEN_GDMA_GRANT_DMA_BIT;
+
 /// Where the frames come from, as the guest says.
 #[derive(Clone, Copy, Debug)]
 enum Source {
@@ -159,8 +162,8 @@ impl Request {
             XEN_GDMA_MAP_OWN => Err(MapError::BadField("domid")),
             XEN_GDMA_MAP_GRANT => Ok(Source::Grant(DomId(op.domid), op.source)),
             XEN_GDMA_MAP_GRANT_DMA => {
-                let gref = (op.source & !XEN_GDMA_GRANT_DMA_ADDR) >> PAGE_SHIFT;
-                if op.source & XEN_GDMA_GRANT_DMA_ADDR == 0 || gref > u64::from(u32::MAX) {
+                let gref = (op.source & !GRANT_DMA_ADDR) >> PAGE_SHIFT;
+                if op.source & GRANT_DMA_ADDR == 0 || gref > u64::from(u32::MAX) {
                     return Err(MapError::BadField("source"));
                 }
                 Ok(Source::Grant(DomId(op.domid), gref))

@@ -204,9 +204,9 @@
 #define XEN_GDMA_MAP_GRANT_DMA 2
 
 /**
- * The bit that marks a grant-DMA address.
+ * Number of the bit that marks a grant-DMA address.
  */
-#define XEN_GDMA_GRANT_DMA_ADDR (1 << 63)
+#define XEN_GDMA_GRANT_DMA_BIT 63
 
 /**
  * Devices may read.
@@ -225,15 +225,17 @@
 #define XEN_GDMA_MAP_FIXED (1 << 2)
 
 /**
- * Map and unmap: do not flush the IOTLB at the end of the call. For `unmap`, the
- * frames stay pinned, and devices may reach them, until a `flush` or the next call
- * that flushes the context; for `map`, devices may not see the mapping until then.
+ * Map and unmap: the IOTLB need not be flushed at the end of the call. For `unmap`,
+ * the frames stay pinned, and devices may reach them, until a `flush` or the next call
+ * that flushes the context; for `map`, devices may not see the mapping until then. Xen
+ * flushes earlier if it has to, or if many frames wait.
  */
 #define XEN_GDMA_NO_FLUSH (1 << 3)
 
 /**
  * The mapping is named by `context`, `daddr` and `nr_frames`, which must be
- * exactly those of one `map`; `handle` must be 0.
+ * exactly those of one `map` (without the offset of a grant-DMA address); `handle`
+ * must be 0.
  */
 #define XEN_GDMA_UNMAP_BY_DADDR (1 << 0)
 
@@ -389,7 +391,7 @@ struct xen_gdma_query_device {
  * One element of `XEN_GDMA_OP_CONTEXT_CREATE`: a context with nothing mapped.
  *
  * The range of device addresses that the service chooses is free of the reserved
- * regions of the machine's devices. It has at least room for as many frames as
+ * regions of the machine's devices and of the addresses of interrupts. It has at least room for as many frames as
  * the domain may pin, unless `max_daddr` or the IOMMU leaves less.
  *
  * Element errors, in the order in which they are found: `-EINVAL` padding or
@@ -462,8 +464,8 @@ struct xen_gdma_context_destroy {
  * Element errors, in the order in which they are found: `-EINVAL` padding not
  * zero, unknown `kind`, or `id` outside the kind's range; `-ENOENT` no such
  * context; `-EOPNOTSUPP` no PCI on this architecture, or an IOMMU that cannot move
- * this device; `-ENODEV` no such device, or not the caller's; `-EBUSY` the device
- * cannot be told apart from another one that is elsewhere; `-EIO` the IOMMU failed.
+ * this device; `-ENODEV` no such device, or not the caller's; `-EBUSY` the IOMMU
+ * cannot tell the device from another one, and the two cannot be moved together; `-EIO` the IOMMU failed.
  */
 struct xen_gdma_device_attach {
   /**
@@ -563,7 +565,8 @@ struct xen_gdma_map {
  * One element of `XEN_GDMA_OP_UNMAP`.
  *
  * When the call has returned 0, no device can reach the frames of the elements
- * with status 0 any more: the IOTLB flush (one for many elements) has
+ * with status 0 any more: the IOTLB flush (one for many elements; a call that Xen
+ * interrupts and continues makes one for each part) has
  * succeeded. If the flush fails the call returns `-EIO`: the mappings of the
  * elements with status 0 are gone, but their frames stay pinned until a later
  * flush succeeds, because a device may still reach them.
@@ -695,7 +698,7 @@ struct xen_gdma_lookup {
  * as they always have. To keep the reference from being used again, change the
  * entry first.
  *
- * Element errors: `-ERANGE` the reference is outside the caller's table;
+ * Element errors: `-EINVAL` padding not zero; `-ERANGE` the reference is outside the caller's table;
  * `-EIO` the IOMMU failed: the mapping, or the pin of its frames, remains.
  */
 struct xen_gdma_revoke {
@@ -718,8 +721,9 @@ struct xen_gdma_revoke {
 };
 
 /**
- * One element of `XEN_GDMA_OP_SET_LIMITS`. What the domain uses already stays,
- * even if it is more than a new limit.
+ * One element of `XEN_GDMA_OP_SET_LIMITS`, for the control domain: other domains may
+ * not set limits, not even their own. What the domain uses already stays, even if it
+ * is more than a new limit.
  *
  * Element errors: `-EINVAL` padding not zero, or more contexts than there are
  * numbers; `-ESRCH` no such domain; `-EPERM` access control refuses.
@@ -798,7 +802,7 @@ struct xen_gdma_stats {
    */
   uint64_t revoked;
   /**
-   * OUT: devices moved from one context to another.
+   * OUT: `device_attach` elements that moved a device.
    */
   uint64_t attaches;
   /**

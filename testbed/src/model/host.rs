@@ -507,7 +507,7 @@ impl Host for Machine {
         owner: &ModelDomain,
         sbdf: u32,
         to: IoTables<'_, Self>,
-    ) -> Result<(), AttachError> {
+    ) -> Result<bool, AttachError> {
         assert_none_held("moving a device");
         let id = tables_id(to);
         let mut state = self.state();
@@ -544,7 +544,7 @@ impl Host for Machine {
             }
             return Err(AttachError::Iommu);
         }
-        Ok(())
+        Ok(device.tables != id.1)
     }
 
     fn must_flush_soon(&self, flags: FlushFlags) -> bool {

@@ -292,6 +292,9 @@ impl Reference {
             let access = entry.flags & GTF_TYPE_MASK == GTF_PERMIT_ACCESS;
             if gref < NR_RESERVED_ENTRIES && (version == 2 || access) {
                 entry.middle = 0;
+                // One of a transfer's flags is one of those that go to the status,
+                // where the granter's next write does not reach it.
+                entry.scribbled |= version == 2 && !access;
                 return true;
             }
             // Its granter changed it while in use: the flags of that use are lost.

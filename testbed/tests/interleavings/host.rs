@@ -559,7 +559,7 @@ impl Host for World {
         unimplemented!("{OUTSIDE}")
     }
 
-    fn attach_device(&self, _: &Peer, _: u32, _: IoTables<'_, Self>) -> Result<(), AttachError> {
+    fn attach_device(&self, _: &Peer, _: u32, _: IoTables<'_, Self>) -> Result<bool, AttachError> {
         unimplemented!("{OUTSIDE}")
     }
 

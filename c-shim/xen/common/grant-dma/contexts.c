@@ -444,7 +444,10 @@ static int move(struct pci_dev *pdev, struct iommu_context *to)
     return 0;
 }
 
-/* With to NULL the device goes back to its owner's tables. */
+/*
+ * With to NULL the device goes back to its owner's tables. Returns 1 if it has
+ * moved, 0 if it was there.
+ */
 int gdma_context_attach(struct domain *owner, struct iommu_context *to,
                         uint32_t sbdf)
 {
@@ -470,7 +473,7 @@ int gdma_context_attach(struct domain *owner, struct iommu_context *to,
     else if ( shares_requester_id(pdev) )
         rc = -EBUSY;
     else
-        rc = move(pdev, to);
+        rc = move(pdev, to) ?: 1;
 
     pcidevs_unlock();
 
