@@ -20,21 +20,23 @@
 #define TIMEOUT_NS      MS(3000)
 
 #ifdef CONFIG_PV
-/* A PV guest maps the registers' page over one of its own. */
-static uint8_t register_window[PAGE_SIZE] __page_aligned_bss;
+/* A PV guest maps a device's registers over one of its own pages. */
+static uint8_t register_windows[4][PAGE_SIZE] __page_aligned_bss;
 
-static volatile uint8_t *map_registers(uint32_t address)
+static volatile uint8_t *map_registers(uint32_t address, unsigned int nth)
 {
     /* Present, writable, accessed, dirty, not cached. */
     uint64_t pte = address | 0x73;
 
-    if ( hypercall_update_va_mapping(_u(register_window), pte, UVMF_INVLPG) )
+    if ( nth >= ARRAY_SIZE(register_windows) ||
+         hypercall_update_va_mapping(_u(register_windows[nth]), pte,
+                                     UVMF_INVLPG) )
         return NULL;
 
-    return register_window;
+    return register_windows[nth];
 }
 #else
-static volatile uint8_t *map_registers(uint32_t address)
+static volatile uint8_t *map_registers(uint32_t address, unsigned int nth)
 {
     return _p(address);
 }
@@ -62,7 +64,8 @@ bool edu_open(struct edu *edu, unsigned int nth)
     pci_write(edu->bdf, PCI_COMMAND,
               command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 
-    edu->registers = map_registers(pci_read(edu->bdf, PCI_BAR0) & ~0xfu);
+    edu->registers = map_registers(pci_read(edu->bdf, PCI_BAR0) & ~0xfu,
+                                   nth);
 
     return edu->registers && (read_register(edu, REG_ID) & 0xff) == 0xed;
 }

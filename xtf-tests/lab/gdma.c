@@ -8,6 +8,20 @@ _Static_assert(sizeof(struct xen_gdma_query_device) == 32,
 _Static_assert(sizeof(struct xen_gdma_map) == 48, "size of map");
 _Static_assert(sizeof(struct xen_gdma_unmap) == 32, "size of unmap");
 _Static_assert(sizeof(struct xen_gdma_lookup) == 64, "size of lookup");
+_Static_assert(sizeof(struct xen_gdma_flush) == 8, "size of flush");
+_Static_assert(sizeof(struct xen_gdma_context_create) == 40,
+               "size of context_create");
+_Static_assert(sizeof(struct xen_gdma_context_destroy) == 8,
+               "size of context_destroy");
+_Static_assert(sizeof(struct xen_gdma_device_attach) == 24,
+               "size of device_attach");
+_Static_assert(sizeof(struct xen_gdma_revoke) == 16, "size of revoke");
+_Static_assert(sizeof(struct xen_gdma_set_limits) == 16,
+               "size of set_limits");
+_Static_assert(sizeof(struct xen_gdma_stats) == 88, "size of stats");
+
+/* What an output field holds before a call: an answer is set, not added. */
+#define LEFT_OVER       0x5a5a5a5au
 
 int gdma_query(struct xen_gdma_query *query)
 {
@@ -41,7 +55,16 @@ int gdma_map(struct xen_gdma_map *map)
 
 int gdma_unmap(uint64_t handle)
 {
-    struct xen_gdma_unmap unmap = { .handle = handle };
+    return gdma_unmap_in(XEN_GDMA_CONTEXT_DEFAULT, handle, 0);
+}
+
+int gdma_unmap_in(uint32_t context, uint64_t handle, unsigned int flags)
+{
+    struct xen_gdma_unmap unmap = {
+        .handle = handle,
+        .context = context,
+        .flags = flags,
+    };
     long rc = gdma_op(XEN_GDMA_OP_UNMAP, &unmap, 1);
 
     return rc ? rc : unmap.status;
@@ -50,9 +73,19 @@ int gdma_unmap(uint64_t handle)
 int gdma_lookup(unsigned int kind, uint64_t addr,
                 struct xen_gdma_lookup *lookup)
 {
+    return gdma_lookup_in(XEN_GDMA_CONTEXT_DEFAULT, kind, addr, lookup);
+}
+
+int gdma_lookup_in(uint32_t context, unsigned int kind, uint64_t addr,
+                   struct xen_gdma_lookup *lookup)
+{
     long rc;
 
-    *lookup = (struct xen_gdma_lookup){ .kind = kind, .addr = addr };
+    *lookup = (struct xen_gdma_lookup){
+        .context = context,
+        .kind = kind,
+        .addr = addr,
+    };
     rc = gdma_op(XEN_GDMA_OP_LOOKUP, lookup, 1);
 
     return rc ? rc : lookup->status;
@@ -61,7 +94,16 @@ int gdma_lookup(unsigned int kind, uint64_t addr,
 int gdma_map_grants(domid_t domid, grant_ref_t ref, unsigned int nr,
                     unsigned int flags, struct xen_gdma_map *map)
 {
+    return gdma_map_grants_in(XEN_GDMA_CONTEXT_DEFAULT, domid, ref, nr, flags,
+                              map);
+}
+
+int gdma_map_grants_in(uint32_t context, domid_t domid, grant_ref_t ref,
+                       unsigned int nr, unsigned int flags,
+                       struct xen_gdma_map *map)
+{
     *map = (struct xen_gdma_map){
+        .context = context,
         .kind = XEN_GDMA_MAP_GRANT,
         .domid = domid,
         .source = ref,
@@ -75,7 +117,14 @@ int gdma_map_grants(domid_t domid, grant_ref_t ref, unsigned int nr,
 int gdma_map_own(unsigned long gfn, unsigned int nr, unsigned int flags,
                  struct xen_gdma_map *map)
 {
+    return gdma_map_own_in(XEN_GDMA_CONTEXT_DEFAULT, gfn, nr, flags, map);
+}
+
+int gdma_map_own_in(uint32_t context, unsigned long gfn, unsigned int nr,
+                    unsigned int flags, struct xen_gdma_map *map)
+{
     *map = (struct xen_gdma_map){
+        .context = context,
         .kind = XEN_GDMA_MAP_OWN,
         .source = gfn,
         .nr_frames = nr,
@@ -85,7 +134,105 @@ int gdma_map_own(unsigned long gfn, unsigned int nr, unsigned int flags,
     return gdma_map(map);
 }
 
-bool gdma_usable(void)
+int gdma_map_own_at(uint32_t context, uint64_t daddr, unsigned long gfn,
+                    unsigned int nr, unsigned int flags,
+                    struct xen_gdma_map *map)
+{
+    *map = (struct xen_gdma_map){
+        .context = context,
+        .kind = XEN_GDMA_MAP_OWN,
+        .source = gfn,
+        .nr_frames = nr,
+        .flags = flags | XEN_GDMA_MAP_FIXED,
+        .daddr = daddr,
+    };
+
+    return gdma_map(map);
+}
+
+int gdma_flush(uint32_t context)
+{
+    struct xen_gdma_flush flush = { .context = context };
+    long rc = gdma_op(XEN_GDMA_OP_FLUSH, &flush, 1);
+
+    return rc ? rc : flush.status;
+}
+
+int gdma_context_create(uint64_t max_daddr,
+                        struct xen_gdma_context_create *create)
+{
+    long rc;
+
+    *create = (struct xen_gdma_context_create){
+        .max_daddr = max_daddr,
+        .daddr_first = LEFT_OVER,
+        .daddr_last = LEFT_OVER,
+        .context = LEFT_OVER,
+    };
+    rc = gdma_op(XEN_GDMA_OP_CONTEXT_CREATE, create, 1);
+
+    return rc ? rc : create->status;
+}
+
+int gdma_context_destroy(uint32_t context)
+{
+    struct xen_gdma_context_destroy destroy = { .context = context };
+    long rc = gdma_op(XEN_GDMA_OP_CONTEXT_DESTROY, &destroy, 1);
+
+    return rc ? rc : destroy.status;
+}
+
+int gdma_attach(uint32_t bdf, uint32_t context)
+{
+    struct xen_gdma_device_attach attach = {
+        .kind = XEN_GDMA_DEVICE_PCI,
+        .id = bdf,
+        .context = context,
+    };
+    long rc = gdma_op(XEN_GDMA_OP_DEVICE_ATTACH, &attach, 1);
+
+    return rc ? rc : attach.status;
+}
+
+int gdma_revoke(grant_ref_t ref, struct xen_gdma_revoke *revoke)
+{
+    long rc;
+
+    *revoke = (struct xen_gdma_revoke){ .gref = ref, .mappings = LEFT_OVER };
+    rc = gdma_op(XEN_GDMA_OP_REVOKE, revoke, 1);
+
+    return rc ? rc : revoke->status;
+}
+
+int gdma_set_limits(domid_t domid, uint32_t max_pins, uint32_t max_contexts,
+                    struct xen_gdma_set_limits *set)
+{
+    long rc;
+
+    *set = (struct xen_gdma_set_limits){
+        .domid = domid,
+        .max_pins = max_pins,
+        .max_contexts = max_contexts,
+    };
+    rc = gdma_op(XEN_GDMA_OP_SET_LIMITS, set, 1);
+
+    return rc ? rc : set->status;
+}
+
+int gdma_stats(domid_t domid, struct xen_gdma_stats *stats)
+{
+    long rc;
+
+    memset(stats, 0x5a, sizeof(*stats));
+    stats->domid = domid;
+    stats->pad0 = 0;
+    rc = gdma_op(XEN_GDMA_OP_STATS, stats, 1);
+
+    return rc ? rc : stats->status;
+}
+
+/* Does the service offer @capability?  If not, skips with @missing. */
+static bool offers(uint32_t capability, const char *missing)
 {
     struct xen_gdma_query query;
     int rc = gdma_query(&query);
@@ -100,11 +247,22 @@ bool gdma_usable(void)
         xtf_failure("The query of the service failed: %d\n", rc);
         return false;
     }
-    if ( !(query.capabilities & XEN_GDMA_CAP_DEFAULT_CONTEXT) )
+    if ( !(query.capabilities & capability) )
     {
-        xtf_skip("The default context of this domain takes no mappings\n");
+        xtf_skip("%s\n", missing);
         return false;
     }
 
     return true;
+}
+
+bool gdma_usable(void)
+{
+    return offers(XEN_GDMA_CAP_DEFAULT_CONTEXT,
+                  "The default context of this domain takes no mappings");
+}
+
+bool gdma_contexts_usable(void)
+{
+    return offers(XEN_GDMA_CAP_CONTEXTS, "This domain can make no contexts");
 }

@@ -8,6 +8,9 @@
 #define PHYSDEVOP_pci_device_add 25
 #endif
 
+/* The lab's machines have few bridges: bus numbers are low. */
+#define NR_BUSES        4u
+
 #define ADDRESS_ENABLE  (1u << 31)
 #define MULTI_FUNCTION  (1u << 23)
 
@@ -29,9 +32,9 @@ void pci_write(pci_bdf_t bdf, uint8_t reg, uint32_t value)
 }
 
 /* Functions above 0 exist only where function 0 says that there are more. */
-static unsigned int nr_functions(unsigned int slot)
+static unsigned int nr_functions(unsigned int bus, unsigned int slot)
 {
-    pci_bdf_t first = PCI_BDF(0, slot, 0);
+    pci_bdf_t first = PCI_BDF(bus, slot, 0);
 
     if ( pci_read(first, PCI_ID) == PCI_ID_NONE )
         return 0;
@@ -41,13 +44,14 @@ static unsigned int nr_functions(unsigned int slot)
 
 bool pci_find(uint32_t id, unsigned int nth, pci_bdf_t *bdf)
 {
-    for ( unsigned int slot = 0; slot < 32; slot++ )
+    for ( unsigned int i = 0; i < NR_BUSES * 32; i++ )
     {
-        unsigned int functions = nr_functions(slot);
+        unsigned int bus = i / 32, slot = i % 32;
+        unsigned int functions = nr_functions(bus, slot);
 
         for ( unsigned int func = 0; func < functions; func++ )
         {
-            *bdf = PCI_BDF(0, slot, func);
+            *bdf = PCI_BDF(bus, slot, func);
             if ( pci_read(*bdf, PCI_ID) == id && nth-- == 0 )
                 return true;
         }
@@ -61,7 +65,7 @@ bool pci_find_empty(pci_bdf_t *bdf)
     for ( unsigned int slot = 0; slot < 32; slot++ )
     {
         *bdf = PCI_BDF(0, slot, 0);
-        if ( !nr_functions(slot) )
+        if ( !nr_functions(0, slot) )
             return true;
     }
 

@@ -30,7 +30,8 @@ const char test_title[] = "Grant-DMA: version, limits, devices";
 
 #define ALL_CAPABILITIES \
     (XEN_GDMA_CAP_OWN_FRAMES | XEN_GDMA_CAP_GRANT_V1 | \
-     XEN_GDMA_CAP_DEFAULT_CONTEXT | XEN_GDMA_CAP_PCI)
+     XEN_GDMA_CAP_DEFAULT_CONTEXT | XEN_GDMA_CAP_PCI | \
+     XEN_GDMA_CAP_GRANT_V2 | XEN_GDMA_CAP_CONTEXTS)
 
 static uint8_t page[PAGE_SIZE] __page_aligned_bss;
 
@@ -46,6 +47,7 @@ static void check_constants(const struct xen_gdma_query *query)
     fact_hex("abi_version", query->abi_version);
     fact_hex("capabilities", query->capabilities);
     fact_u64("max_pins", query->max_pins);
+    fact_u64("max_contexts", query->max_contexts);
     fact_hex("daddr_first", query->daddr_first);
     fact_hex("daddr_last", query->daddr_last);
 
@@ -58,7 +60,9 @@ static void check_constants(const struct xen_gdma_query *query)
     expect_true("PCI devices", query->capabilities & XEN_GDMA_CAP_PCI);
     expect("max_batch", query->max_batch, XEN_GDMA_MAX_BATCH);
     expect("max_frames", query->max_frames, XEN_GDMA_MAX_FRAMES);
-    expect("max_contexts", query->max_contexts, 0);
+    expect("the capability goes with a limit of contexts",
+           !!(query->capabilities & XEN_GDMA_CAP_CONTEXTS),
+           query->max_contexts != 0);
     expect_true("max_pins is not 0", query->max_pins != 0);
     expect("nothing pinned yet", query->used_pins, 0);
     expect("nothing mapped yet", query->mappings, 0);

@@ -36,10 +36,41 @@ int gdma_map_grants(domid_t domid, grant_ref_t ref, unsigned int nr,
 int gdma_map_own(unsigned long gfn, unsigned int nr, unsigned int flags,
                  struct xen_gdma_map *map);
 
+/* The same in any context. */
+int gdma_map_grants_in(uint32_t context, domid_t domid, grant_ref_t ref,
+                       unsigned int nr, unsigned int flags,
+                       struct xen_gdma_map *map);
+int gdma_map_own_in(uint32_t context, unsigned long gfn, unsigned int nr,
+                    unsigned int flags, struct xen_gdma_map *map);
+
+/* Map @nr own frames in the context at exactly @daddr. */
+int gdma_map_own_at(uint32_t context, uint64_t daddr, unsigned long gfn,
+                    unsigned int nr, unsigned int flags,
+                    struct xen_gdma_map *map);
+
+/* @flags: XEN_GDMA_NO_FLUSH or 0. */
+int gdma_unmap_in(uint32_t context, uint64_t handle, unsigned int flags);
+int gdma_lookup_in(uint32_t context, unsigned int kind, uint64_t addr,
+                   struct xen_gdma_lookup *lookup);
+int gdma_flush(uint32_t context);
+
+int gdma_context_create(uint64_t max_daddr,
+                        struct xen_gdma_context_create *create);
+int gdma_context_destroy(uint32_t context);
+int gdma_attach(uint32_t bdf, uint32_t context);
+
+int gdma_revoke(grant_ref_t ref, struct xen_gdma_revoke *revoke);
+int gdma_set_limits(domid_t domid, uint32_t max_pins, uint32_t max_contexts,
+                    struct xen_gdma_set_limits *set);
+int gdma_stats(domid_t domid, struct xen_gdma_stats *stats);
+
 /*
  * Is the service there, and in a state to map?  If not, says so as a skip of
  * the whole test.
  */
 bool gdma_usable(void);
+
+/* The same for a test that makes contexts of its own. */
+bool gdma_contexts_usable(void);
 
 #endif /* LAB_GDMA_H */

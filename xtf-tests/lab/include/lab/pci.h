@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * PCI configuration space through ports 0xcf8 and 0xcfc, which Xen lets the
- * machine's owner use: segment 0, bus 0, where the lab's devices are.
+ * machine's owner use: segment 0 and its first buses, where the lab's devices
+ * are.
  */
 #ifndef LAB_PCI_H
 #define LAB_PCI_H
@@ -29,7 +30,7 @@ typedef uint16_t pci_bdf_t;
 uint32_t pci_read(pci_bdf_t bdf, uint8_t reg);
 void pci_write(pci_bdf_t bdf, uint8_t reg, uint32_t value);
 
-/* Find the @nth function on bus 0 whose PCI_ID is @id. */
+/* Find the @nth function whose PCI_ID is @id, in the order of addresses. */
 bool pci_find(uint32_t id, unsigned int nth, pci_bdf_t *bdf);
 
 /* Find a slot on bus 0 that holds nothing. */

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A second domain that does as it is told: it grants pages of its own to the
+ * first one and makes grant-DMA hypercalls, with the first one's arguments and
+ * its own rights.
+ */
+#ifndef LAB_REMOTE_H
+#define LAB_REMOTE_H
+
+#include <lab/gdma.h>
+#include <lab/second-domain.h>
+
+#define REMOTE_PAGES    6u
+
+/* Most bytes of all elements of a call. */
+#define REMOTE_ELEMENTS 1024u
+
+/* Start it.  False, and an error, if it does not answer. */
+bool remote_start(void);
+
+/* End it. */
+void remote_end(void);
+
+domid_t remote_domid(void);
+
+/* This domain's view of its @nth page. */
+void *remote_page(unsigned int nth);
+
+/* It grants its @nth page to this domain; @readonly is 0 or GTF_readonly. */
+void remote_grant(grant_ref_t ref, unsigned int nth, unsigned int readonly);
+
+/* It takes the permission out of the entry, in use or not. */
+void remote_withdraw(grant_ref_t ref);
+
+/* GTF_reading and GTF_writing, as it sees them. */
+unsigned int remote_in_use(grant_ref_t ref);
+
+/*
+ * It makes the hypercall, with @count elements of @size bytes, which come back
+ * as Xen left them.  The result of the call.
+ */
+long remote_gdma(unsigned int cmd, void *elements, size_t size,
+                 unsigned int count);
+
+/* Its revoke of one reference: the element's status, and its answer. */
+int remote_revoke(grant_ref_t ref, struct xen_gdma_revoke *revoke);
+
+#endif /* LAB_REMOTE_H */
