@@ -180,7 +180,7 @@ pub fn map<H: Host>(
         host,
         holder,
         state,
-        granter.as_ref(),
+        granter.as_deref(),
         &request,
         &reservation,
     ) {
@@ -258,7 +258,7 @@ fn find_granter<H: Host>(
     host: &H,
     holder: &H::Domain,
     request: &Request,
-) -> Result<Option<H::Domain>, MapError> {
+) -> Result<Option<H::DomainRef>, MapError> {
     let Source::Grant(domid, _) = request.source else {
         return Ok(None);
     };

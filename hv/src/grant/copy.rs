@@ -80,7 +80,7 @@ struct Side<H: Host> {
     /// As the guest named it.
     named: DomId,
     /// It, unless it is the caller.
-    other: Option<H::Domain>,
+    other: Option<H::DomainRef>,
     page: Option<Claimed<H::Frame>>,
 }
 
@@ -103,7 +103,7 @@ impl<H: Host> Side<H> {
 
     #[inline(always)]
     fn domain<'a>(&'a self, caller: &'a H::Domain) -> &'a H::Domain {
-        self.other.as_ref().unwrap_or(caller)
+        self.other.as_deref().unwrap_or(caller)
     }
 
     /// Makes this the side of another domain. No page of it is in use.

@@ -418,7 +418,7 @@ fn release<H: Host>(
         // A page that a device may reach must not be anybody else's.
         core::mem::forget(frame);
     } else if uses != Uses::Device && !holder.releases_cpu_mappings() {
-        give_up_cpu_reference::<H>(holder, granter.as_ref(), frame, write);
+        give_up_cpu_reference::<H>(holder, granter.as_deref(), frame, write);
     }
 }
 

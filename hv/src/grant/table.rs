@@ -578,7 +578,7 @@ impl<H: Host> GrantTable<H> {
     }
 
     /// The frame that entry `gref` grants access to, and the entry's flags, or in
-    /// version 2 its status.
+    /// version 2 its status. Errors as Xen's memory sharing has them.
     ///
     /// Takes the table's lock for reading.
     pub fn granted_frame(

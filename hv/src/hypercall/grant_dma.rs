@@ -14,7 +14,7 @@ use hypercall_abi::{
 };
 
 use super::{
-    Outcome,
+    Answer, Call, Hypercall,
     batch::{self, Command},
 };
 use crate::{
@@ -31,10 +31,10 @@ use crate::{
 };
 
 /// The hypercall: `cmd` with `count` elements at `at`.
-pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Outcome {
-    let caller = host.current();
+pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer {
+    let caller = &*host.current();
     let Some(state) = caller.state() else {
-        return Outcome::Failed(Errno::NoSys);
+        return Errno::NoSys.into();
     };
     let known = matches!(
         cmd,
@@ -45,37 +45,41 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Outcom
             | XEN_GDMA_OP_LOOKUP
     );
     if !known {
-        return Outcome::Failed(Errno::NoSys);
+        return Errno::NoSys.into();
     }
     if count == 0 {
-        return Outcome::Failed(Errno::Inval);
+        return Errno::Inval.into();
     }
     if count > XEN_GDMA_MAX_BATCH {
-        return Outcome::Failed(Errno::TooBig);
+        return Errno::TooBig.into();
     }
     host.speculation_barrier();
+    let call = Call {
+        hypercall: Hypercall::GrantDma,
+        cmd,
+        at,
+        count,
+    };
     match cmd {
-        XEN_GDMA_OP_QUERY => batch::run(host, &mut QueryCommand { caller: &caller }, at, count),
-        XEN_GDMA_OP_QUERY_DEVICE => {
-            batch::run(host, &mut QueryDeviceCommand { caller: &caller }, at, count)
-        }
+        XEN_GDMA_OP_QUERY => batch::run(host, &mut QueryCommand { caller }, call),
+        XEN_GDMA_OP_QUERY_DEVICE => batch::run(host, &mut QueryDeviceCommand { caller }, call),
         XEN_GDMA_OP_MAP => {
             let mut command = MapCommand {
-                caller: &caller,
+                caller,
                 state,
                 flush: MapFlush::default(),
             };
-            batch::run(host, &mut command, at, count)
+            batch::run(host, &mut command, call)
         }
         XEN_GDMA_OP_UNMAP => {
             let mut command = UnmapCommand {
-                caller: &caller,
+                caller,
                 state,
                 failed: false,
             };
-            batch::run(host, &mut command, at, count)
+            batch::run(host, &mut command, call)
         }
-        _ => batch::run(host, &mut LookupCommand { caller: &caller }, at, count),
+        _ => batch::run(host, &mut LookupCommand { caller }, call),
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use hv::{host::TraceEvent, hypercall::grant_table::GuestLayout};
+use hv::{
+    host::TraceEvent,
+    hypercall::{Call, grant_table::GuestLayout},
+};
 use hypercall_abi::grant::GNTMAP_READONLY;
 
 use super::{
@@ -405,6 +408,8 @@ pub struct Machine {
     pub(super) vcpu: u32,
     pub(super) layout: GuestLayout,
     pub(super) reads: Arc<Mutex<ReadLog>>,
+    /// What the service asked to be continued in this step.
+    pub(super) continuation: Arc<Mutex<Option<Call>>>,
 }
 
 impl Default for Machine {
@@ -431,6 +436,7 @@ impl Machine {
             vcpu: 0,
             layout: GuestLayout::Native,
             reads: Arc::default(),
+            continuation: Arc::default(),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 
-use hv::hypercall::Outcome;
 use hypercall_abi::{
     command::{
         XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
@@ -26,7 +25,11 @@ use super::{
     predict::Rules,
     reference::{Entry, Reference},
 };
-use crate::model::{CallEnd, DomainSetup, Machine, domain::Death, hypercall::Number};
+use crate::model::{
+    CallEnd, DomainSetup, Machine,
+    domain::Death,
+    hypercall::{Number, Outcome},
+};
 
 /// The part of a page that is granted.
 #[derive(Clone, Copy, Debug, Default)]

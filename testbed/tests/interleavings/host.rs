@@ -19,7 +19,7 @@ use hv::{
         StealError, TraceEvent, UnshareError,
     },
     hypercall::{
-        Outcome,
+        Answer, Call,
         grant_table::{self, GuestLayout},
     },
     state::{DomainLimits, DomainState},
@@ -334,15 +334,15 @@ impl World {
     }
 
     pub fn peer(&self, id: u16) -> Peer {
-        self.domain(DomId(id)).expect("a domain")
+        *self.domain(DomId(id)).expect("a domain")
     }
 
     /// A hypercall of this vcpu with one element.
     pub fn call<T: FromBytes + IntoBytes + Immutable>(&self, cmd: u32, element: &mut T) {
         let at = GuestPtr(0x1000 * u64::from(self.vcpu + 1));
         assert_eq!(self.copy_to_guest(at, element.as_bytes()), Ok(()));
-        let outcome = grant_table::dispatch(self, GuestLayout::Native, cmd, at, 1);
-        assert_eq!(outcome, Outcome::Complete);
+        let answer = grant_table::dispatch(self, GuestLayout::Native, cmd, at, 1);
+        assert_eq!(answer, Answer::COMPLETE);
         assert_eq!(self.copy_from_guest(at, element.as_mut_bytes()), Ok(()));
     }
 
@@ -358,23 +358,25 @@ impl Host for World {
     type Spin<T: Send> = Spin<T>;
     type ReadWrite<T: Send + Sync> = ReadWrite<T>;
     type Domain = Peer;
+    type DomainRef = Box<Peer>;
     type Frame = Page;
     type SharedPage = Shared;
     type LoosePage = Page;
 
     const CPU_MAP_TAKES_TYPE: bool = false;
 
-    fn current(&self) -> Peer {
-        self.peer(1)
+    fn current(&self) -> Box<Peer> {
+        Box::new(self.peer(1))
     }
 
     fn current_vcpu(&self) -> u32 {
         self.vcpu
     }
 
-    fn domain(&self, id: DomId) -> Option<Peer> {
+    fn domain(&self, id: DomId) -> Option<Box<Peer>> {
         let domains = self.inner.domains.get()?;
-        domains.iter().find(|peer| peer.0.id == id.0).cloned()
+        let found = domains.iter().find(|peer| peer.0.id == id.0)?;
+        Some(Box::new(found.clone()))
     }
 
     fn may_map_grant(&self, _: &Peer, _: &Peer, _: u32) -> Result<(), Refused> {
@@ -437,7 +439,7 @@ impl Host for World {
 
     fn copy_between(&self, _: &Page, _: u16, _: &Page, _: u16, _: u16) {}
 
-    fn pin_mfn(&self, _mfn: Mfn) -> Result<(Peer, Page), FrameError> {
+    fn pin_mfn(&self, _mfn: Mfn) -> Result<(Box<Peer>, Page), FrameError> {
         unimplemented!("{OUTSIDE}")
     }
 
@@ -566,6 +568,10 @@ impl Host for World {
 
     fn preempt_requested(&self) -> bool {
         false
+    }
+
+    fn continue_call(&self, _: Call) -> Answer {
+        unimplemented!("{OUTSIDE}")
     }
 
     fn clamp_index(&self, index: usize, len: usize) -> usize {

@@ -6,10 +6,14 @@ use core::marker::PhantomData;
 use arrayvec::ArrayVec;
 use hypercall_abi::{
     Errno,
-    grant::{CacheFlush, Gntst, MapGrantRef, SwapGrantRef, UnmapAndReplace, UnmapGrantRef},
+    grant::{
+        CacheFlush, GNTTABOP_CACHE_FLUSH, Gntst, MapGrantRef, SwapGrantRef, UnmapAndReplace,
+        UnmapGrantRef,
+    },
 };
 
 use super::{
+    call,
     layout::{CopyElement, TransferElement},
     read,
 };
@@ -25,7 +29,7 @@ use crate::{
     },
     host::{Domain, ELEMENTS_PER_COPY, Host},
     hypercall::{
-        Outcome,
+        Answer,
         batch::{Command, Element},
     },
 };
@@ -251,36 +255,38 @@ impl<H: Host> Command<H> for SwapCommand<'_, H::Domain> {
 /// first that fails ends the call. `resume`: where the search of the first
 /// element's grant goes on.
 #[inline(never)]
-pub(super) fn cache_flush<H: Host>(host: &H, at: GuestPtr, count: u32, mut resume: u32) -> Outcome {
-    let caller = &host.current();
+pub(super) fn cache_flush<H: Host>(
+    host: &H,
+    mut at: GuestPtr,
+    count: u32,
+    mut resume: u32,
+) -> Answer {
+    let caller = &*host.current();
     let size = size_of::<CacheFlush>() as u64;
     if !host.guest_range_ok(at, u64::from(count) * size) {
-        return Outcome::Failed(Errno::Fault);
+        return Errno::Fault.into();
     }
-    for done in 0..count {
-        let preempted = |resume| Outcome::Continue {
-            elements: done,
-            bytes: u64::from(done) * size,
-            resume,
-        };
-        if done != 0 && host.preempt_requested() {
+    for left in (1..=count).rev() {
+        let preempted = |resume| host.continue_call(call(GNTTABOP_CACHE_FLUSH | resume, at, left));
+        if left != count && host.preempt_requested() {
             return preempted(0);
         }
-        let op: CacheFlush = match read(host, at.byte_offset(u64::from(done) * size)) {
+        let op: CacheFlush = match read(host, at) {
             Ok(op) => op,
-            Err(error) => return Outcome::Failed(error),
+            Err(error) => return error.into(),
         };
         loop {
             match cache::cache_flush(host, caller, &op, resume) {
                 Ok(Step::Done) => break,
                 Ok(Step::GoOn(next)) => resume = next,
-                Err(error) => return Outcome::Failed(error),
+                Err(error) => return error.into(),
             }
             if host.preempt_requested() {
                 return preempted(resume);
             }
         }
         resume = 0;
+        at = at.byte_offset(size);
     }
-    Outcome::Complete
+    Answer::COMPLETE
 }
