@@ -23,6 +23,10 @@ pub trait Command<H: Host> {
     /// The element, as on the wire.
     type Element: Element;
 
+    /// Where the results begin in an element: [`Command::work`] changes nothing
+    /// before.
+    const RESULTS: usize = 0;
+
     /// Works on one element and puts results and status into it. Returns how much
     /// work it was, in frames (at least 1).
     fn work(&mut self, host: &H, element: &mut Self::Element) -> u32;
@@ -160,17 +164,29 @@ fn write<H: Host, C: Command<H>>(
     to: GuestPtr,
     results: &[C::Element],
 ) -> Result<(), Errno> {
-    if host.copy_to_guest(to, results.as_bytes()).is_ok() {
+    if write_some::<H, C>(host, to, results).is_ok() {
         return Ok(());
     }
     let written = (0..)
-        .zip(results)
+        .zip(results.chunks(1))
         .take_while(|(index, result)| {
             let to = to.byte_offset(bytes::<C::Element>(*index));
-            host.copy_to_guest(to, result.as_bytes()).is_ok()
+            write_some::<H, C>(host, to, result).is_ok()
         })
         .count();
     let (_, lost) = results.split_at(written);
     command.undo(host, lost);
     Err(Errno::Fault)
+}
+
+/// Copies elements out, from the first result on: what is before it did not change,
+/// and is most of a single element.
+#[inline(always)]
+fn write_some<H: Host, C: Command<H>>(
+    host: &H,
+    to: GuestPtr,
+    elements: &[C::Element],
+) -> Result<(), GuestFault> {
+    let results = elements.as_bytes().get(C::RESULTS..).unwrap_or_default();
+    host.copy_to_guest(to.byte_offset(C::RESULTS as u64), results)
 }

@@ -280,8 +280,8 @@ pub struct Inner {
     domains: OnceLock<Vec<Peer>>,
     references: Arc<References>,
     next: AtomicU64,
-    /// Arguments of hypercalls, by address.
-    arguments: std::sync::Mutex<BTreeMap<u64, Vec<u8>>>,
+    /// Arguments of hypercalls: bytes by address.
+    arguments: std::sync::Mutex<BTreeMap<u64, u8>>,
 }
 
 /// The world as one vcpu of domain 1 sees it.
@@ -498,7 +498,9 @@ impl Host for World {
 
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
         let arguments = self.inner.arguments.lock().expect("arguments");
-        into.copy_from_slice(arguments.get(&at.0).ok_or(GuestFault)?);
+        for (at, byte) in (at.0..).zip(into) {
+            *byte = *arguments.get(&at).ok_or(GuestFault)?;
+        }
         Ok(())
     }
 
@@ -518,7 +520,7 @@ impl Host for World {
 
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {
         let mut arguments = self.inner.arguments.lock().expect("arguments");
-        arguments.insert(at.0, from.to_vec());
+        arguments.extend((at.0..).zip(from.iter().copied()));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The sub-operations that work on arrays.
 
-use core::marker::PhantomData;
+use core::{marker::PhantomData, mem::offset_of};
 
 use arrayvec::ArrayVec;
 use hypercall_abi::{
@@ -58,6 +58,8 @@ impl<'a, H: Host> MapCommand<'a, H> {
 impl<H: Host> Command<H> for MapCommand<'_, H> {
     type Element = MapGrantRef;
 
+    const RESULTS: usize = offset_of!(MapGrantRef, status);
+
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut MapGrantRef) -> u32 {
         self.mapper.map(host, element)
@@ -77,6 +79,9 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
 
 /// An element that undoes a mapping.
 pub(super) trait UnmapElement: Element {
+    /// Where the status is.
+    const STATUS: usize;
+
     fn unmap<H: Host>(
         &mut self,
         host: &H,
@@ -86,6 +91,8 @@ pub(super) trait UnmapElement: Element {
 }
 
 impl UnmapElement for UnmapGrantRef {
+    const STATUS: usize = offset_of!(Self, status);
+
     #[inline(always)]
     fn unmap<H: Host>(
         &mut self,
@@ -98,6 +105,8 @@ impl UnmapElement for UnmapGrantRef {
 }
 
 impl UnmapElement for UnmapAndReplace {
+    const STATUS: usize = offset_of!(Self, status);
+
     #[inline(always)]
     fn unmap<H: Host>(
         &mut self,
@@ -140,6 +149,8 @@ impl<'a, H: Host, E> UnmapCommand<'a, H, E> {
 
 impl<H: Host, E: UnmapElement> Command<H> for UnmapCommand<'_, H, E> {
     type Element = E;
+
+    const RESULTS: usize = E::STATUS;
 
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
@@ -185,6 +196,8 @@ where
 {
     type Element = E;
 
+    const RESULTS: usize = E::STATUS;
+
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let copied = self.copies.copy(host, &element.decoded());
@@ -222,6 +235,8 @@ where
 {
     type Element = E;
 
+    const RESULTS: usize = E::STATUS;
+
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let (gfn, to, gref) = element.decoded();
         let given = transfer(host, self.caller, &mut self.receiver, gfn, to, gref);
@@ -236,6 +251,8 @@ pub(super) struct SwapCommand<'a, D> {
 
 impl<H: Host> Command<H> for SwapCommand<'_, H::Domain> {
     type Element = SwapGrantRef;
+
+    const RESULTS: usize = offset_of!(SwapGrantRef, status);
 
     fn work(&mut self, host: &H, element: &mut SwapGrantRef) -> u32 {
         let (a, b) = (GrantRef(element.ref_a), GrantRef(element.ref_b));

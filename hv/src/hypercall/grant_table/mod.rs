@@ -159,3 +159,16 @@ fn write<H: Host, T: IntoBytes + Immutable>(
     host.copy_to_guest(at, value.as_bytes())
         .map_err(|_| Errno::Fault)
 }
+
+/// Copies `value` out from its byte `first` on: what is before it did not change.
+#[inline(always)]
+fn write_rest<H: Host, T: IntoBytes + Immutable>(
+    host: &H,
+    at: GuestPtr,
+    value: &T,
+    first: usize,
+) -> Result<(), Errno> {
+    let rest = value.as_bytes().get(first..).unwrap_or_default();
+    host.copy_to_guest(at.byte_offset(first as u64), rest)
+        .map_err(|_| Errno::Fault)
+}

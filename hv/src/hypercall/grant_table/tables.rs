@@ -11,7 +11,7 @@ use hypercall_abi::{
     },
 };
 
-use super::{GuestLayout, layout::FrameList, read, write};
+use super::{GuestLayout, layout::FrameList, read, write, write_rest};
 use crate::{
     addr::{DomId, GuestPtr},
     grant::{TableError, peer::Peer, table::GrantTable},
@@ -165,7 +165,7 @@ fn try_query_size<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
         },
     }
     .wire();
-    write(host, at, &op)
+    write_rest(host, at, &op, offset_of!(QuerySize, nr_frames))
 }
 
 /// References that `dump_table` shows: a guest must not keep the console busy.
@@ -223,13 +223,14 @@ pub(super) fn get_version<H: Host>(host: &H, at: GuestPtr) -> Answer {
 #[inline(always)]
 fn try_get_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
     let caller = &*host.current();
-    let mut op: GetVersion = read(host, at)?;
+    let op: GetVersion = read(host, at)?;
     let mut peer = Peer::new();
     let owner = target(host, caller, &mut peer, DomId(op.dom)).ok_or(Errno::Srch)?;
     host.may_query_table(caller, owner)
         .map_err(|_| Errno::Perm)?;
-    op.version = owner.state().ok_or(Errno::Srch)?.grants.version().number();
-    write(host, at, &op)
+    let version = owner.state().ok_or(Errno::Srch)?.grants.version().number();
+    let at = at.byte_offset(offset_of!(GetVersion, version) as u64);
+    write(host, at, &version)
 }
 
 // A table error has no number of its own in `setup_table`.
