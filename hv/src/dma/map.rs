@@ -344,7 +344,7 @@ fn pin_one<H: Host>(
                 io: IoMemory::Refused,
             };
             Pin::take(host, granter, GrantRef(gref), holder.id(), usage)
-                .map(|(pin, _cache_flags)| DmaPin::Grant(pin))
+                .map(DmaPin::Grant)
                 .map_err(MapError::Pin)
         }
         (Source::Grant(domid, _), None) => Err(MapError::NoGranter(domid)),

@@ -12,10 +12,9 @@ use hypercall_abi::grant::{
 
 use super::{
     active::PinKind,
-    entry::Head,
     maptrack::{CpuMapping, NoHandle, Uses},
     peer::Peer,
-    pin::{Pin, PinError, Usage, unpin, unpin_if_held},
+    pin::{PinError, Pinned, Usage, pin_to_map, unpin, unpin_if_held},
 };
 use crate::{
     addr::{DomId, GrantRef, Mfn},
@@ -91,8 +90,7 @@ impl<'a, H: Host> Mapper<'a, H> {
             .reserve(self.vcpu)
             .map_err(|NoHandle| no_handle())?;
         match map_reserved(host, holder, granter, op) {
-            Ok(mapping) => {
-                let mfn = mapping.frame.mfn();
+            Ok((mapping, mfn)) => {
                 op.handle = maptrack.insert(reserved, mapping).map_err(unrecorded)?;
                 op.dev_bus_addr = mfn.to_address().unwrap_or(0);
                 host.trace(TraceEvent::Map, granter.id());
@@ -184,7 +182,7 @@ fn map_reserved<H: Host>(
     holder: &H::Domain,
     granter: &H::Domain,
     op: &MapGrantRef,
-) -> Result<CpuMapping<H::Frame>, Gntst> {
+) -> Result<(CpuMapping<H::Frame>, Mfn), Gntst> {
     let uses = match (
         op.flags & GNTMAP_HOST_MAP != 0,
         op.flags & GNTMAP_DEVICE_MAP != 0,
@@ -193,7 +191,7 @@ fn map_reserved<H: Host>(
         (true, false) => Uses::Host,
         (false, _) => Uses::Device,
     };
-    let (frame, head) = pin_uses(host, holder, granter, op, uses)?;
+    let Pinned { frame, mfn, head } = pin_uses(host, holder, granter, op, uses)?;
     let mapping = CpuMapping {
         frame,
         gref: GrantRef(op.gref),
@@ -209,7 +207,7 @@ fn map_reserved<H: Host>(
         &mapping,
         head.flags & GTF_CACHE_MASK,
     ) {
-        Ok(()) => Ok(mapping),
+        Ok(()) => Ok((mapping, mfn)),
         Err(failure) => Err(take_back(host, holder, granter, mapping, failure)),
     }
 }
@@ -222,7 +220,7 @@ fn pin_uses<H: Host>(
     granter: &H::Domain,
     op: &MapGrantRef,
     uses: Uses,
-) -> Result<(H::Frame, Head), Gntst> {
+) -> Result<Pinned<H::Frame>, Gntst> {
     let write = op.flags & GNTMAP_READONLY == 0;
     let io = if holder.is_translated() {
         IoMemory::Refused
@@ -236,22 +234,42 @@ fn pin_uses<H: Host>(
         take_type: takes_type::<H>(holder, granter, kind, write),
         io,
     };
-    let gref = GrantRef(op.gref);
-    let (pin, head) = Pin::take(host, granter, gref, holder.id(), usage)
+    let first = pin_to_map(host, granter, GrantRef(op.gref), holder.id(), usage)
         .map_err(|error| not_pinned(granter.id(), op.gref, error))?;
-    if uses != Uses::Both {
-        return Ok((pin.into_frame(), head));
+    if uses == Uses::Both {
+        pin_for_devices_too(host, holder, granter, GrantRef(op.gref), usage, first)
+    } else {
+        Ok(first)
     }
-    let usage = Usage {
+}
+
+/// Adds a pin for devices to that for CPUs, or takes that back.
+#[inline(never)]
+fn pin_for_devices_too<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    granter: &H::Domain,
+    gref: GrantRef,
+    usage: Usage,
+    first: Pinned<H::Frame>,
+) -> Result<Pinned<H::Frame>, Gntst> {
+    let write = usage.write;
+    let for_devices = Usage {
         kind: PinKind::Device,
         take_type: write,
         ..usage
     };
-    match Pin::take(host, granter, gref, holder.id(), usage) {
-        Ok((second, head)) => Ok((pin.into_frame().joined(second.into_frame()), head)),
+    match pin_to_map(host, granter, gref, holder.id(), for_devices) {
+        Ok(second) => Ok(Pinned {
+            frame: first.frame.joined(second.frame),
+            ..second
+        }),
         Err(error) => {
-            pin.release(host, granter);
-            Err(not_pinned(granter.id(), op.gref, error))
+            if write {
+                host.mark_dirty(granter, &first.frame);
+            }
+            unpin(host, granter, gref, usage.kind, write);
+            Err(not_pinned(granter.id(), gref.0, error))
         }
     }
 }

@@ -126,13 +126,29 @@ enum Format<'a, P> {
     },
 }
 
-/// An entry in a page shared with the granter.
+impl<P> Clone for Format<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Format<'_, P> {}
+
+/// An entry in a page shared with the granter: where it is.
 pub struct SharedEntry<'a, D, P> {
     page: &'a P,
     granter: &'a D,
     offset: usize,
     format: Format<'a, P>,
 }
+
+impl<D, P> Clone for SharedEntry<'_, D, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D, P> Copy for SharedEntry<'_, D, P> {}
 
 impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
     /// Version 1: entry number `index` of the page.
@@ -262,7 +278,7 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
     #[cold]
     #[inline(never)]
     fn keep_trying_v1(
-        &self,
+        self,
         request: Request,
         pins: Pins,
         mut head: Head,
@@ -279,6 +295,7 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
     /// The guest revokes a version 2 entry by clearing its flags and then looking
     /// at the status. So the status is set first, and the flags are looked at
     /// again afterwards: one of the two sees the other.
+    #[inline(always)]
     fn begin_use_v2(
         &self,
         request: Request,

@@ -7,12 +7,12 @@
 
 use super::{
     active::{ActiveEntry, Part, PinKind, Pins},
-    entry::{EntryError, Granted, Head, Purpose, Request},
+    entry::{EntryError, Granted, Head, Purpose, Request, SharedEntry},
     table::LockedEntry,
 };
 use crate::{
     addr::{Access, DomId, Gfn, GrantRef, Mfn},
-    host::{Domain, Frame, FrameError, Host, IoMemory},
+    host::{Domain, Frame, FrameError, Host, IoMemory, SharedPage},
 };
 
 /// How often a transitive grant is resolved again because it changed meanwhile.
@@ -85,11 +85,6 @@ pub struct Pin<F> {
 }
 
 impl<F: Frame> Pin<F> {
-    /// The page alone, for a record that keeps the rest elsewhere.
-    pub(super) fn into_frame(self) -> F {
-        self.frame
-    }
-
     /// The page.
     pub fn frame(&self) -> &F {
         &self.frame
@@ -120,41 +115,52 @@ fn admit<H: Host>(
 ) -> Result<Pins, PinError> {
     let pins = entry.active.pins;
     if !pins.is_empty() && entry.active.holder != request.holder {
-        return Err(other_holder(entry, request));
+        return Err(other_holder(entry.shared, entry.active.holder, request));
     }
     pins.added(usage.kind, usage.write).ok_or(PinError::TooMany)
 }
 
+// What seldom happens is out of line, and gets the entry by value: nothing of it has
+// to be in memory for the others.
+
 #[cold]
 #[inline(never)]
-fn other_holder<H: Host>(entry: &LockedEntry<'_, H>, request: Request) -> PinError {
+fn other_holder<D, P: SharedPage<D>>(
+    shared: SharedEntry<'_, D, P>,
+    holder: DomId,
+    request: Request,
+) -> PinError {
     // Who was not granted anything learns nothing about who uses it.
-    match entry.shared.check_grant(request) {
-        Ok(()) => PinError::OtherHolder(entry.active.holder),
+    match shared.check_grant(request) {
+        Ok(()) => PinError::OtherHolder(holder),
         Err(error) => PinError::Entry(error),
     }
 }
 
 /// Sets the in-use flags if the pins do not have them set already.
 #[inline(always)]
-fn begin_use<H: Host>(entry: &LockedEntry<'_, H>, request: Request) -> Result<Head, PinError> {
-    let pins = entry.active.pins;
+fn begin_use<D, P: SharedPage<D>>(
+    shared: SharedEntry<'_, D, P>,
+    pins: Pins,
+    request: Request,
+) -> Result<Head, PinError> {
     let flags_needed = pins.is_empty() || (request.write && !pins.any_writing());
     if flags_needed {
-        entry
-            .shared
-            .begin_use(request, pins)
-            .map_err(PinError::Entry)
+        shared.begin_use(request, pins).map_err(PinError::Entry)
     } else {
-        Ok(entry.shared.head())
+        Ok(shared.head())
     }
 }
 
 /// Takes back what [`begin_use`] did, when the use did not come about.
 #[cold]
 #[inline(never)]
-fn give_up<H: Host>(entry: &LockedEntry<'_, H>, error: PinError) -> PinError {
-    entry.shared.end_use(entry.active.pins);
+fn give_up<D, P: SharedPage<D>>(
+    shared: SharedEntry<'_, D, P>,
+    pins: Pins,
+    error: PinError,
+) -> PinError {
+    shared.end_use(pins);
     error
 }
 
@@ -174,6 +180,16 @@ fn granted_part(granted: Granted) -> Result<(Gfn, Part), PinError> {
     }
 }
 
+/// A use that was added to an entry, and what the entry says of it.
+pub(super) struct Pinned<F> {
+    /// The page.
+    pub frame: F,
+    /// Its number.
+    pub mfn: Mfn,
+    /// The entry's flags.
+    pub head: Head,
+}
+
 /// Adds a use to a locked entry that grants a page of `granter` itself: `pins` is
 /// what [`admit`] said.
 #[inline(always)]
@@ -185,25 +201,27 @@ fn pin_entry<H: Host>(
     request: Request,
     usage: Usage,
     pins: Pins,
-) -> Result<(H::Frame, Head), PinError> {
-    if !entry.active.pins.is_empty() {
-        return pin_entry_again(host, granter, entry, request, usage, pins);
+) -> Result<Pinned<H::Frame>, PinError> {
+    let (shared, active) = (entry.shared, &mut *entry.active);
+    if !active.pins.is_empty() {
+        return pin_entry_again(host, granter, shared, active, request, usage, pins);
     }
-    let head = begin_use(entry, request)?;
+    let head = begin_use(shared, Pins::NONE, request)?;
     let (gfn, part) =
-        granted_part(entry.shared.granted(head)).map_err(|error| give_up(entry, error))?;
+        granted_part(shared.granted(head)).map_err(|error| give_up(shared, Pins::NONE, error))?;
     let frame = host
         .pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io)
-        .map_err(|error| give_up(entry, PinError::Frame(error)))?;
-    *entry.active = ActiveEntry {
-        mfn: frame.mfn(),
+        .map_err(|error| give_up(shared, Pins::NONE, PinError::Frame(error)))?;
+    let mfn = frame.mfn();
+    *active = ActiveEntry {
+        mfn,
         pins,
         origin_gref: gref,
         origin: granter.id(),
         holder: request.holder,
         part,
     };
-    Ok((frame, head))
+    Ok(Pinned { frame, mfn, head })
 }
 
 /// The same if the entry is in use already.
@@ -211,25 +229,30 @@ fn pin_entry<H: Host>(
 fn pin_entry_again<H: Host>(
     host: &H,
     granter: &H::Domain,
-    entry: &mut LockedEntry<'_, H>,
+    shared: SharedEntry<'_, H::Domain, H::SharedPage>,
+    active: &mut ActiveEntry,
     request: Request,
     usage: Usage,
     pins: Pins,
-) -> Result<(H::Frame, Head), PinError> {
-    if request.purpose == Purpose::Map && entry.active.part.is_for_copies_only() {
+) -> Result<Pinned<H::Frame>, PinError> {
+    if request.purpose == Purpose::Map && active.part.is_for_copies_only() {
         return Err(PinError::ForCopiesOnly);
     }
-    let first_writer = request.write && !entry.active.pins.any_writing();
-    let head = begin_use(entry, request)?;
+    let first_writer = request.write && !active.pins.any_writing();
+    let head = begin_use(shared, active.pins, request)?;
     let frame = if first_writer && request.purpose == Purpose::Copy {
-        pin_same(host, granter, entry, usage, head)
+        pin_same(host, granter, shared, active, usage, head)
     } else {
-        host.pin_again(granter, entry.active.mfn, usage.take_type)
+        host.pin_again(granter, active.mfn, usage.take_type)
             .map_err(PinError::Frame)
     };
-    let frame = frame.map_err(|error| give_up(entry, error))?;
-    entry.active.pins = pins;
-    Ok((frame, head))
+    let frame = frame.map_err(|error| give_up(shared, active.pins, error))?;
+    active.pins = pins;
+    Ok(Pinned {
+        frame,
+        mfn: active.mfn,
+        head,
+    })
 }
 
 /// Pins what the entry grants now, if that is what is in use: so far it may have
@@ -237,15 +260,16 @@ fn pin_entry_again<H: Host>(
 fn pin_same<H: Host>(
     host: &H,
     granter: &H::Domain,
-    entry: &LockedEntry<'_, H>,
+    shared: SharedEntry<'_, H::Domain, H::SharedPage>,
+    active: &ActiveEntry,
     usage: Usage,
     head: Head,
 ) -> Result<H::Frame, PinError> {
-    let (gfn, part) = granted_part(entry.shared.granted(head))?;
+    let (gfn, part) = granted_part(shared.granted(head))?;
     let frame = host
         .pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io)
         .map_err(PinError::Frame)?;
-    if frame.mfn() == entry.active.mfn && part == entry.active.part {
+    if frame.mfn() == active.mfn && part == active.part {
         Ok(frame)
     } else {
         Err(PinError::OtherPage)
@@ -310,9 +334,36 @@ pub(super) fn unpin_if_held<H: Host>(
     }
 }
 
+/// Pins `gref` of `granter` for `holder`, to map it. On error nothing has changed.
+///
+/// For who keeps elsewhere what a [`Pin`] has besides the page. Ends in [`unpin`].
+/// Takes the granter's table lock for reading, and the entry's lock.
+#[inline(always)]
+pub(super) fn pin_to_map<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    gref: GrantRef,
+    holder: DomId,
+    usage: Usage,
+) -> Result<Pinned<H::Frame>, PinError> {
+    let table = &granter.state().ok_or(PinError::NoTable)?.grants;
+    let frames = table.read();
+    let mut entry = frames
+        .lock_entry(host, granter, gref)
+        .map_err(|entries| PinError::OutOfRange { entries })?;
+    let request = Request {
+        holder,
+        purpose: Purpose::Map,
+        write: usage.write,
+    };
+    let pins = admit(&entry, request, usage)?;
+    host.speculation_barrier();
+    pin_entry(host, granter, &mut entry, gref, request, usage, pins)
+}
+
 impl<F: Frame> Pin<F> {
-    /// Pins `gref` of `granter` for `holder`, to map it. Returns the flags of the
-    /// entry with it. On error nothing has changed.
+    /// Pins `gref` of `granter` for `holder`, to map it. On error nothing has
+    /// changed.
     ///
     /// Takes the granter's table lock for reading, and the entry's lock.
     pub fn take<H: Host<Frame = F>>(
@@ -321,28 +372,15 @@ impl<F: Frame> Pin<F> {
         gref: GrantRef,
         holder: DomId,
         usage: Usage,
-    ) -> Result<(Self, Head), PinError> {
-        let table = &granter.state().ok_or(PinError::NoTable)?.grants;
-        let frames = table.read();
-        let mut entry = frames
-            .lock_entry(host, granter, gref)
-            .map_err(|entries| PinError::OutOfRange { entries })?;
-        let request = Request {
-            holder,
-            purpose: Purpose::Map,
-            write: usage.write,
-        };
-        let pins = admit(&entry, request, usage)?;
-        host.speculation_barrier();
-        let (frame, head) = pin_entry(host, granter, &mut entry, gref, request, usage, pins)?;
-        let pin = Self {
-            frame,
+    ) -> Result<Self, PinError> {
+        let pinned = pin_to_map(host, granter, gref, holder, usage)?;
+        Ok(Self {
+            frame: pinned.frame,
             gref,
             granter: granter.id(),
             kind: usage.kind,
             write: usage.write,
-        };
-        Ok((pin, head))
+        })
     }
 
     /// Gives the use back: pin count and flags first, then the page reference.
@@ -510,10 +548,10 @@ fn look<H: Host>(
         entry.shared.check_grant(request).map_err(PinError::Entry)?;
         return Ok(Looked::Transitive(granter, gref));
     }
-    let (frame, _) = pin_entry(host, granter, &mut entry, gref, request, usage, pins)?;
+    let pinned = pin_entry(host, granter, &mut entry, gref, request, usage, pins)?;
     Ok(Looked::Pinned(CopyPin {
         pin: Pin {
-            frame,
+            frame: pinned.frame,
             gref,
             granter: granter.id(),
             kind: usage.kind,
@@ -562,7 +600,7 @@ fn pin_transitive<H: Host>(
     if !before.pins.is_empty() && !same {
         return Err(PinError::Changed);
     }
-    let head = begin_use(&entry, request)?;
+    let head = begin_use(entry.shared, before.pins, request)?;
     let leads_there = Granted::Transitive {
         granter: wanted.origin,
         gref: wanted.origin_gref,

@@ -83,7 +83,7 @@ fn two_uses_of_one_entry() {
             move || {
                 let holder = DomId(HOLDER);
                 let taken = Pin::take(&world, &granter, GrantRef(8), holder, usage(write));
-                let (pin, _) = taken.expect("granted");
+                let pin = taken.expect("granted");
                 let wanted = GTF_READING | if write { GTF_WRITING } else { 0 };
                 let seen = flags_v1(&granter, 8);
                 assert_eq!(seen & u32::from(wanted), wanted.into(), "in use");
@@ -250,7 +250,7 @@ fn revocation_in_version_2() {
             !(revoked && taken.is_ok()),
             "the granter believes that the page is its own, and it is pinned"
         );
-        if let Ok((pin, _)) = taken {
+        if let Ok(pin) = taken {
             pin.release(&world, &granter);
         }
         assert_eq!(granter.word(1, status).load(Ordering::SeqCst), 0, "status");
