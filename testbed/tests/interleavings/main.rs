@@ -183,8 +183,9 @@ fn copy_and_version_switch() {
                 move || {
                     let holder = DomId(HOLDER);
                     let name = GrantRef(gref as u32);
-                    let taken = CopyPin::take(&world, &granter, name, holder, true);
-                    taken.map(|pin| pin.release(&world, &granter)).is_ok()
+                    let release = |pin: CopyPin<_>| pin.release(&world, &granter);
+                    let error = |error| error;
+                    CopyPin::take(&world, &granter, name, holder, true, release, error).is_ok()
                 }
             };
             let other = thread::spawn(copier);
