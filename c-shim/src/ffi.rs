@@ -196,7 +196,7 @@ unsafe extern "C" {
     ) -> *mut Page;
     pub(crate) fn gdma_page_reserve(receiver: *mut Domain) -> bool;
     pub(crate) fn gdma_page_unreserve(receiver: *mut Domain);
-    pub(crate) fn gdma_page_assign(page: *mut Page, receiver: *mut Domain) -> bool;
+    pub(crate) fn gdma_page_assign(page: *mut Page, receiver: *mut Domain, mfn: *mut u64) -> bool;
     pub(crate) fn gdma_page_place(owner: *mut Domain, gfn: u64, mfn: u64) -> bool;
 
     // guest.c

@@ -233,11 +233,14 @@ impl XenLoosePage {
         if !unsafe { ffi::gdma_page_reserve(receiver.as_ptr()) } {
             return Err(CannotPlace);
         }
-        let mfn = self.mfn();
-        // SAFETY: a live domain that has set room aside; the page is ours.
-        if commit() && unsafe { ffi::gdma_page_assign(self.0.as_ptr(), receiver.as_ptr()) } {
-            mem::forget(self);
-            return Ok(mfn);
+        if commit() {
+            let mut mfn = 0;
+            // SAFETY: a live domain that has set room aside; the page is ours; room for
+            // the result.
+            if unsafe { ffi::gdma_page_assign(self.0.as_ptr(), receiver.as_ptr(), &mut mfn) } {
+                mem::forget(self);
+                return Ok(Mfn::new(mfn));
+            }
         }
         // SAFETY: a live domain that has set room aside.
         unsafe { ffi::gdma_page_unreserve(receiver.as_ptr()) };

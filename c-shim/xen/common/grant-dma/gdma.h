@@ -204,7 +204,8 @@ struct page_info *gdma_page_for(struct page_info *pg, struct domain *receiver,
                                 bool wide_frames);
 bool gdma_page_reserve(struct domain *receiver);
 void gdma_page_unreserve(struct domain *receiver);
-bool gdma_page_assign(struct page_info *pg, struct domain *receiver);
+bool gdma_page_assign(struct page_info *pg, struct domain *receiver,
+                      uint64_t *mfn);
 bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn);
 
 /* guest.c */
