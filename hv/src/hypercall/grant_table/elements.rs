@@ -70,8 +70,9 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
     fn undo(&mut self, host: &H, elements: &[MapGrantRef]) {
         let mut undoing = UnmapCommand::<H, UnmapGrantRef>::new(self.caller);
         for element in elements.iter().filter(|element| element.status == 0) {
-            undoing
-                .add(|granter| cpu_unmap::undo_map_grant_ref(host, self.caller, granter, element));
+            undoing.add(|granter, keep| {
+                cpu_unmap::undo_map_grant_ref(host, self.caller, granter, element, keep);
+            });
         }
         undoing.settle(host);
     }
@@ -87,7 +88,8 @@ pub(super) trait UnmapElement: Element {
         host: &H,
         caller: &H::Domain,
         peer: &mut Peer<H>,
-    ) -> Option<Ended<H>>;
+        keep: impl FnOnce(Ended<H>),
+    );
 }
 
 impl UnmapElement for UnmapGrantRef {
@@ -99,8 +101,9 @@ impl UnmapElement for UnmapGrantRef {
         host: &H,
         caller: &H::Domain,
         peer: &mut Peer<H>,
-    ) -> Option<Ended<H>> {
-        cpu_unmap::unmap_grant_ref(host, caller, peer, self)
+        keep: impl FnOnce(Ended<H>),
+    ) {
+        cpu_unmap::unmap_grant_ref(host, caller, peer, self, keep);
     }
 }
 
@@ -113,8 +116,9 @@ impl UnmapElement for UnmapAndReplace {
         host: &H,
         caller: &H::Domain,
         peer: &mut Peer<H>,
-    ) -> Option<Ended<H>> {
-        cpu_unmap::unmap_and_replace(host, caller, peer, self)
+        keep: impl FnOnce(Ended<H>),
+    ) {
+        cpu_unmap::unmap_and_replace(host, caller, peer, self, keep);
     }
 }
 
@@ -136,14 +140,17 @@ impl<'a, H: Host, E> UnmapCommand<'a, H, E> {
         }
     }
 
-    /// Keeps what `unmap` ended for the next TLB flush.
+    /// Keeps what `unmap` ended, which it passes to its second argument, for the next
+    /// TLB flush.
     #[inline(always)]
-    fn add(&mut self, unmap: impl FnOnce(&mut Peer<H>) -> Option<Ended<H>>) {
-        let ended = unmap(&mut self.granter);
-        // There is room for one of each element.
-        if let Some(Err(full)) = ended.map(|ended| self.ended.try_push(ended)) {
-            core::mem::forget(full);
-        }
+    fn add(&mut self, unmap: impl FnOnce(&mut Peer<H>, &mut dyn FnMut(Ended<H>))) {
+        let ended = &mut self.ended;
+        unmap(&mut self.granter, &mut |it| {
+            // There is room for one of each element.
+            if let Err(full) = ended.try_push(it) {
+                core::mem::forget(full);
+            }
+        });
     }
 }
 
@@ -155,7 +162,7 @@ impl<H: Host, E: UnmapElement> Command<H> for UnmapCommand<'_, H, E> {
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let caller = self.caller;
-        self.add(|granter| element.unmap(host, caller, granter));
+        self.add(|granter, keep| element.unmap(host, caller, granter, keep));
         1
     }
 
