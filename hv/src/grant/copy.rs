@@ -274,7 +274,7 @@ impl<'a, H: Host> Copies<'a, H> {
     }
 
     /// Turns to the domains of `op`.
-    #[inline(never)]
+    #[inline(always)]
     fn turn_to(&mut self, host: &H, op: &CopyOp) -> Result<(), Gntst> {
         if self.allowed {
             self.release(host);
