@@ -565,19 +565,21 @@ impl<F: Frame> CopyPin<F> {
     pub fn release<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain) {
         match self.via {
             None => self.pin.release(host, granter),
-            Some(gref) => self.release_transitive(host, granter, gref),
+            Some(via) => release_transitive(host, granter, via, self.pin),
         }
     }
+}
 
-    #[cold]
-    #[inline(never)]
-    fn release_transitive<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain, gref: GrantRef) {
-        unpin(host, granter, gref, self.pin.kind, self.pin.write);
-        match host.domain(self.pin.granter) {
-            Some(origin) => self.pin.release(host, &origin),
-            // It cannot go away while its page is referenced.
-            None => log::error!("{} vanished while pinned", self.pin.granter),
-        }
+/// Gives back both uses of a transitive grant: that of `via`, which led to the page,
+/// and `pin`.
+#[cold]
+#[inline(never)]
+fn release_transitive<H: Host>(host: &H, granter: &H::Domain, via: GrantRef, pin: Pin<H::Frame>) {
+    unpin(host, granter, via, pin.kind, pin.write);
+    match host.domain(pin.granter) {
+        Some(origin) => pin.release(host, &origin),
+        // It cannot go away while its page is referenced.
+        None => log::error!("{} vanished while pinned", pin.granter),
     }
 }
 
