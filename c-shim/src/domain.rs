@@ -1,92 +1,97 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! References to domains.
+//! Domains, and references to them.
 
-use core::ptr::NonNull;
+use alloc::vec::Vec;
+use core::{cell::OnceCell, ops::Deref, ptr::NonNull};
 
 use hv::{addr::DomId, host::Domain, state::DomainState};
 
 use crate::{ffi, xen::Xen};
 
-/// A domain that does not go away while the value lives: RCU-locked, the caller
-/// of the hypercall, or vouched for by the C code that called us.
+/// What `struct domain` points to with its `grant_table`: the service's state, and
+/// what is asked about the domain again and again and never changes.
 ///
 /// # Invariants
 ///
-/// 1. `facts.domain` is that of a `struct domain` which outlives the value, and is
-///    not NULL; the other facts are about it.
-/// 2. If `locked`, this value owes one `gdma_domain_put()`, on this CPU.
+/// 1. `domain` is that of the `struct domain` that the value is of, and outlives it.
+/// 2. `state` is set before anybody else knows of the domain, once.
 pub(crate) struct XenDomain {
-    facts: ffi::DomainFacts,
-    locked: bool,
+    domain: NonNull<ffi::Domain>,
+    id: DomId,
+    translated: bool,
+    state: OnceCell<DomainState<Xen>>,
 }
 
+// SAFETY: what is known about a domain is not bound to a CPU.
+unsafe impl Send for XenDomain {}
+// SAFETY: the same; and by invariant 2 nothing in it changes but what `DomainState`
+// has locks for.
+unsafe impl Sync for XenDomain {}
+
 impl XenDomain {
-    /// The domain that runs on this CPU.
-    #[inline]
-    pub(crate) fn current() -> Self {
-        Self {
-            facts: ffi::gdma_domain_current(),
-            locked: false,
-        }
-    }
-
-    /// The domain that makes a hypercall.
-    #[inline]
-    pub(crate) fn caller(facts: ffi::DomainFacts) -> Self {
-        Self {
-            facts,
-            locked: false,
-        }
-    }
-
-    /// The domain with this id.
-    #[inline]
-    pub(crate) fn by_id(id: DomId) -> Option<Self> {
-        let facts = ffi::gdma_domain_get(id.0);
-        // Not made before it is known that there is one: it would be dropped.
-        if facts.domain.is_null() {
-            return None;
-        }
-        Some(Self {
-            facts,
-            locked: true,
-        })
-    }
-
-    /// A domain that C passed.
+    /// A domain without state. `None`: there is no memory.
     ///
     /// # Safety
     ///
-    /// `pointer` is that of a `struct domain` that outlives the value.
-    pub(crate) unsafe fn borrowed(pointer: NonNull<ffi::Domain>) -> Self {
-        Self {
+    /// `domain` is that of a `struct domain` that outlives the value.
+    pub(crate) unsafe fn allocate(domain: NonNull<ffi::Domain>) -> Option<NonNull<Self>> {
+        // Like `Box::new`, but tells when there is no memory.
+        let mut boxed = Vec::new();
+        boxed.try_reserve_exact(1).ok()?;
+        boxed.push(Self {
+            domain,
             // SAFETY: a live domain, says the caller.
-            facts: unsafe { ffi::gdma_domain_describe(pointer.as_ptr()) },
-            locked: false,
-        }
+            id: DomId(unsafe { ffi::gdma_domain_id(domain.as_ptr()) }),
+            // SAFETY: the same.
+            translated: unsafe { ffi::gdma_domain_is_translated(domain.as_ptr()) },
+            state: OnceCell::new(),
+        });
+        boxed.leak().first_mut().map(NonNull::from)
+    }
+
+    /// Takes back what [`Self::allocate`] made.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has a way to it.
+    pub(crate) unsafe fn free(this: NonNull<Self>) {
+        // SAFETY: from a vector with length and capacity 1, and nobody else's.
+        drop(unsafe { Vec::from_raw_parts(this.as_ptr(), 1, 1) });
+    }
+
+    /// A domain that C passed. `None`: one without a grant table.
+    ///
+    /// # Safety
+    ///
+    /// `domain` is that of a `struct domain` that outlives the reference.
+    pub(crate) unsafe fn borrowed<'a>(domain: NonNull<ffi::Domain>) -> Option<&'a Self> {
+        // SAFETY: a live domain, says the caller.
+        let table = unsafe { ffi::gdma_domain_table(domain.as_ptr()) };
+        // SAFETY: the table of a domain that outlives the reference.
+        unsafe { table.cast::<Self>().as_ref() }
     }
 
     /// For calls into C, which may do with the domain what its own locking allows.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn as_ptr(&self) -> *mut ffi::Domain {
-        self.facts.domain
+        self.domain.as_ptr()
     }
-}
 
-impl Drop for XenDomain {
-    #[inline]
-    fn drop(&mut self) {
-        if self.locked {
-            // SAFETY: invariant 2.
-            unsafe { ffi::gdma_domain_put(self.as_ptr()) }
-        }
+    /// Gives the domain, which has none, its state.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else knows of the domain yet.
+    pub(crate) unsafe fn set_state(&self, state: DomainState<Xen>) {
+        let had_one = self.state.set(state).is_err();
+        debug_assert!(!had_one);
     }
 }
 
 impl Domain<Xen> for XenDomain {
-    #[inline]
+    #[inline(always)]
     fn id(&self) -> DomId {
-        DomId(self.facts.id)
+        self.id
     }
 
     fn is_dying(&self) -> bool {
@@ -94,9 +99,9 @@ impl Domain<Xen> for XenDomain {
         unsafe { ffi::gdma_domain_is_dying(self.as_ptr()) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_translated(&self) -> bool {
-        self.facts.translated
+        self.translated
     }
 
     fn is_direct_mapped(&self) -> bool {
@@ -109,12 +114,75 @@ impl Domain<Xen> for XenDomain {
         unsafe { ffi::gdma_domain_releases_cpu_mappings(self.as_ptr()) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn state(&self) -> Option<&DomainState<Xen>> {
-        // SAFETY: NULL, or what entry::domain_init put there, which only
-        // entry::domain_destroy takes away, when no reference to the domain is
-        // left (it runs after an RCU grace period, or before anyone knows of the
-        // domain).
-        unsafe { self.facts.state.cast::<DomainState<Xen>>().as_ref() }
+        self.state.get()
+    }
+}
+
+/// A domain that does not go away while the value lives: RCU-locked, the caller
+/// of the hypercall, or the owner of a page that somebody holds a reference to.
+///
+/// # Invariants
+///
+/// 1. `domain` is what a `struct domain` has for its grant table, which outlives the
+///    value: only entry::domain_destroy frees it, when no reference to the domain is
+///    left (it runs after an RCU grace period, or before anyone knows of the domain).
+/// 2. If `locked`, this value owes one `gdma_domain_put()`, on this CPU.
+pub(crate) struct XenDomainRef {
+    domain: NonNull<XenDomain>,
+    locked: bool,
+}
+
+impl XenDomainRef {
+    /// The domain that makes a hypercall.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        Self {
+            domain: ffi::gdma_domain_current().cast(),
+            locked: false,
+        }
+    }
+
+    /// The domain with this id.
+    #[inline(always)]
+    pub(crate) fn by_id(id: DomId) -> Option<Self> {
+        let table = NonNull::new(ffi::gdma_domain_get(id.0))?;
+        Some(Self {
+            domain: table.cast(),
+            locked: true,
+        })
+    }
+
+    /// The owner of a page.
+    ///
+    /// # Safety
+    ///
+    /// A reference to the page is held as long as the value lives.
+    pub(crate) unsafe fn owner(domain: &XenDomain) -> Self {
+        Self {
+            domain: NonNull::from(domain),
+            locked: false,
+        }
+    }
+}
+
+impl Deref for XenDomainRef {
+    type Target = XenDomain;
+
+    #[inline(always)]
+    fn deref(&self) -> &XenDomain {
+        // SAFETY: invariant 1.
+        unsafe { self.domain.as_ref() }
+    }
+}
+
+impl Drop for XenDomainRef {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.locked {
+            // SAFETY: invariant 2.
+            unsafe { ffi::gdma_domain_put(self.as_ptr()) }
+        }
     }
 }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What C calls. The contracts are in `xen/common/grant-dma/gdma.h`.
 
-use alloc::vec::Vec;
 use core::{
     ffi::{c_int, c_long, c_void},
-    mem::MaybeUninit,
     ops::ControlFlow,
     ptr::NonNull,
 };
@@ -18,17 +16,12 @@ use hv::{
     },
     grant::{TableLimits, cpu_map::release_cpu_mappings, table::FrameKind},
     host::Domain,
-    hypercall::{self, Outcome, grant_table::GuestLayout},
+    hypercall::{self, grant_table::GuestLayout},
     state::{DomainLimits, DomainState},
 };
-use hypercall_abi::{Errno, grant::GNTTABOP_CMD_MASK};
+use hypercall_abi::Errno;
 
-use crate::{
-    domain::XenDomain,
-    ffi::{self, Progress},
-    runtime,
-    xen::{XEN, Xen},
-};
+use crate::{domain::XenDomain, ffi, runtime, xen::Xen};
 
 /// Active grants of a domain that are named in the log.
 const NAMED_GRANTS: usize = 10;
@@ -57,6 +50,11 @@ extern "C" fn gdma_rs_panic_test() {
     panic!("panic test asked for on the command line");
 }
 
+/// The domain with its state, if it has any.
+fn with_state(domain: Option<&XenDomain>) -> Option<(&XenDomain, &DomainState<Xen>)> {
+    domain.and_then(|domain| Some((domain, domain.state()?)))
+}
+
 fn wire(result: Result<(), Errno>) -> c_int {
     match result {
         Ok(()) => 0,
@@ -79,8 +77,12 @@ unsafe extern "C" fn gdma_rs_domain_init(
     max_pins: u32,
     max_contexts: u32,
 ) -> c_int {
-    // SAFETY: alive, says the caller.
-    let domain = unsafe { XenDomain::borrowed(domain) };
+    // SAFETY: alive, says the caller, and gdma_rs_domain_destroy() comes before its end.
+    let Some(this) = (unsafe { XenDomain::allocate(domain) }) else {
+        return Errno::NoMem.wire();
+    };
+    // SAFETY: made just now.
+    let owner = unsafe { this.as_ref() };
     let limits = DomainLimits {
         table: TableLimits {
             max_frames,
@@ -93,21 +95,19 @@ unsafe extern "C" fn gdma_rs_domain_init(
             max_contexts,
         },
     };
-    // Like `Box::new`, but tells when there is no memory; and before anything is
-    // shared with the domain, because that could not be undone here.
-    let mut boxed = Vec::new();
-    if boxed.try_reserve_exact(1).is_err() {
-        return Errno::NoMem.wire();
-    }
-    match DomainState::<Xen>::new(&XEN, &domain, limits) {
+    match DomainState::<Xen>::new(&Xen, owner, limits) {
         Ok(state) => {
-            boxed.push(state);
-            let state = boxed.leak().as_mut_ptr();
-            // SAFETY: a live domain without state.
-            unsafe { ffi::gdma_domain_set_state(domain.as_ptr(), state.cast()) };
+            // SAFETY: nobody else knows of the domain, says the caller.
+            unsafe { owner.set_state(state) };
+            // SAFETY: a live domain without a table.
+            unsafe { ffi::gdma_domain_set_table(domain.as_ptr(), this.as_ptr().cast()) };
             0
         }
-        Err(error) => Errno::from(error).wire(),
+        Err(error) => {
+            // SAFETY: made above, and not used any more.
+            unsafe { XenDomain::free(this) };
+            Errno::from(error).wire()
+        }
     }
 }
 
@@ -119,15 +119,15 @@ unsafe extern "C" fn gdma_rs_domain_init(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gdma_rs_domain_destroy(domain: NonNull<ffi::Domain>) {
     // SAFETY: alive, says the caller.
-    let state = unsafe { ffi::gdma_domain_describe(domain.as_ptr()) }.state;
-    if state.is_null() {
+    let table = unsafe { ffi::gdma_domain_table(domain.as_ptr()) };
+    let Some(table) = NonNull::new(table) else {
         return;
-    }
+    };
     // SAFETY: a live domain.
-    unsafe { ffi::gdma_domain_set_state(domain.as_ptr(), core::ptr::null_mut()) };
-    // SAFETY: the pointer came from gdma_rs_domain_init(), from a vector with length
-    // and capacity 1, and nobody has another way to it any more.
-    drop(unsafe { Vec::from_raw_parts(state.cast::<DomainState<Xen>>(), 1, 1) });
+    unsafe { ffi::gdma_domain_set_table(domain.as_ptr(), core::ptr::null_mut()) };
+    // SAFETY: gdma_rs_domain_init() made it, and nobody has another way to it any
+    // more.
+    unsafe { XenDomain::free(table.cast()) };
 }
 
 /// Gives back what a dying domain holds of others.
@@ -139,12 +139,12 @@ unsafe extern "C" fn gdma_rs_domain_destroy(domain: NonNull<ffi::Domain>) {
 unsafe extern "C" fn gdma_rs_release_mappings(domain: NonNull<ffi::Domain>) -> c_int {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    let Some(state) = domain.state() else {
+    let Some((domain, state)) = with_state(domain) else {
         return 0;
     };
     // Devices first: a stuck IOMMU keeps its frames, and nothing else.
-    let released = release_all(&XEN, &domain, state);
-    if released == Release::Preempted || !release_cpu_mappings(&XEN, &domain, state) {
+    let released = release_all(&Xen, domain, state);
+    if released == Release::Preempted || !release_cpu_mappings(&Xen, domain, state) {
         return Errno::Restart.wire();
     }
     0
@@ -165,14 +165,14 @@ unsafe extern "C" fn gdma_rs_fault(
 ) {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    if let Some(state) = domain.state() {
+    if let Some((domain, state)) = with_state(domain) {
         let fault = DeviceFault {
             sbdf,
             context,
             daddr,
             write,
         };
-        faults::note(&XEN, &domain, state, fault);
+        faults::note(&Xen, domain, state, fault);
     }
 }
 
@@ -185,11 +185,11 @@ unsafe extern "C" fn gdma_rs_fault(
 unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    let Some(state) = domain.state() else {
+    let Some((domain, state)) = with_state(domain) else {
         return;
     };
     let mut active = 0;
-    state.grants.for_each_active(&domain, |gref, _, entry| {
+    state.grants.for_each_active(domain, |gref, _, entry| {
         active += 1;
         if active <= NAMED_GRANTS {
             log::info!(
@@ -219,8 +219,8 @@ unsafe extern "C" fn gdma_rs_warn_active_grants(domain: NonNull<ffi::Domain>) {
 unsafe extern "C" fn gdma_rs_show(domain: NonNull<ffi::Domain>) {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    if let Some(state) = domain.state() {
-        state.grants.show(&domain, usize::MAX, runtime::print);
+    if let Some((domain, state)) = with_state(domain) {
+        state.grants.show(domain, usize::MAX, runtime::print);
     }
 }
 
@@ -228,19 +228,19 @@ unsafe extern "C" fn gdma_rs_show(domain: NonNull<ffi::Domain>) {
 ///
 /// # Safety
 ///
-/// `state` is that of a domain that is alive; `gfn` and `flags` are writable.
+/// `table` is that of a domain that is alive; `gfn` and `flags` are writable.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gdma_rs_granted_frame(
-    state: *const c_void,
+    table: *const ffi::GrantTable,
     gref: u32,
     gfn: NonNull<u64>,
     flags: NonNull<u16>,
 ) -> c_int {
-    // SAFETY: NULL, or what gdma_rs_domain_init() made for a domain that lives.
-    let state = unsafe { state.cast::<DomainState<Xen>>().as_ref() };
-    let granted = state
+    // SAFETY: alive, says the caller.
+    let domain = unsafe { table.cast::<XenDomain>().as_ref() };
+    let granted = with_state(domain)
         .ok_or(Errno::Inval)
-        .and_then(|state| state.granted_frame(&XEN, GrantRef(gref)));
+        .and_then(|(domain, state)| state.grants.granted_frame(&Xen, domain, GrantRef(gref)));
     match granted {
         Ok((frame, status)) => {
             // SAFETY: writable, says the caller.
@@ -268,11 +268,11 @@ unsafe extern "C" fn gdma_rs_map_frame_begin(
 ) -> c_int {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    let Some(state) = domain.state() else {
+    let Some((domain, state)) = with_state(domain) else {
         return Errno::Inval.wire();
     };
     let index = if status { index & !STATUS_INDEX } else { index };
-    match state.grants.frame_for_mapping(&XEN, &domain, status, index) {
+    match state.grants.frame_for_mapping(&Xen, domain, status, index) {
         Ok((frame, guard)) => {
             // SAFETY: writable, says the caller.
             unsafe { mfn.write(frame.number()) };
@@ -293,7 +293,7 @@ unsafe extern "C" fn gdma_rs_map_frame_begin(
 unsafe extern "C" fn gdma_rs_map_frame_end(domain: NonNull<ffi::Domain>) {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    if let Some(state) = domain.state() {
+    if let Some((_, state)) = with_state(domain) {
         // SAFETY: held for writing by gdma_rs_map_frame_begin(), which forgot the
         // guard.
         unsafe { state.grants.frames_lock().unlock_forgotten() };
@@ -312,9 +312,7 @@ unsafe extern "C" fn gdma_rs_resource_max_frames(
 ) -> u32 {
     // SAFETY: alive, says the caller.
     let domain = unsafe { XenDomain::borrowed(domain) };
-    domain
-        .state()
-        .map_or(0, |state| state.grants.max_frames(kind(status)))
+    with_state(domain).map_or(0, |(_, state)| state.grants.max_frames(kind(status)))
 }
 
 /// Machine frames of a domain's table.
@@ -336,34 +334,16 @@ unsafe extern "C" fn gdma_rs_acquire_resource(
     unsafe { mfns.write_bytes(0, count as usize) };
     // SAFETY: the same, and now they are.
     let mfns = unsafe { core::slice::from_raw_parts_mut(mfns.as_ptr(), count as usize) };
-    let result = domain.state().ok_or(Errno::Inval).and_then(|state| {
-        state
-            .grants
-            .frames_for_resource(&XEN, &domain, kind(status), first, mfns)
-            // As in gdma_rs_map_frame_begin().
-            .map_err(|_| Errno::Inval)
-    });
+    let result = with_state(domain)
+        .ok_or(Errno::Inval)
+        .and_then(|(domain, state)| {
+            state
+                .grants
+                .frames_for_resource(&Xen, domain, kind(status), first, mfns)
+                // As in gdma_rs_map_frame_begin().
+                .map_err(|_| Errno::Inval)
+        });
     wire(result)
-}
-
-#[inline(always)]
-fn finish(cmd: u32, outcome: Outcome, progress: &mut MaybeUninit<Progress>) -> c_long {
-    match outcome {
-        Outcome::Complete => 0,
-        Outcome::Failed(error) => c_long::from(error.wire()),
-        Outcome::Continue {
-            elements,
-            bytes,
-            resume,
-        } => {
-            progress.write(Progress {
-                elements,
-                cmd: cmd & GNTTABOP_CMD_MASK | resume,
-                bytes,
-            });
-            1
-        }
-    }
 }
 
 /// Hypercall 20.
@@ -373,8 +353,6 @@ extern "C" fn gdma_rs_grant_table_op(
     at: *const c_void,
     count: u32,
     compat: bool,
-    xen: &Xen,
-    progress: &mut MaybeUninit<Progress>,
 ) -> c_long {
     let layout = if compat {
         GuestLayout::Compat
@@ -382,20 +360,12 @@ extern "C" fn gdma_rs_grant_table_op(
         GuestLayout::Native
     };
     let at = GuestPtr(at.addr() as u64);
-    let outcome = hypercall::grant_table::dispatch(xen, layout, cmd, at, count);
-    finish(cmd, outcome, progress)
+    hypercall::grant_table::dispatch(&Xen, layout, cmd, at, count).register()
 }
 
 /// Hypercall 47.
 #[unsafe(no_mangle)]
-extern "C" fn gdma_rs_dma_op(
-    cmd: u32,
-    at: *const c_void,
-    count: u32,
-    xen: &Xen,
-    progress: &mut MaybeUninit<Progress>,
-) -> c_long {
+extern "C" fn gdma_rs_dma_op(cmd: u32, at: *const c_void, count: u32) -> c_long {
     let at = GuestPtr(at.addr() as u64);
-    let outcome = hypercall::grant_dma::dispatch(xen, cmd, at, count);
-    finish(cmd, outcome, progress)
+    hypercall::grant_dma::dispatch(&Xen, cmd, at, count).register()
 }

@@ -3,7 +3,10 @@
 //! `xen/common/grant-dma/`, in the file named above it; the prototypes are in
 //! `gdma.h` there and must be changed together with these.
 
-use core::ffi::{c_int, c_uint, c_void};
+use core::{
+    ffi::{c_int, c_long, c_uint, c_void},
+    ptr::NonNull,
+};
 
 /// `struct domain`.
 #[repr(C)]
@@ -11,14 +14,11 @@ pub(crate) struct Domain {
     _opaque: [u8; 0],
 }
 
-/// `struct gdma_domain`.
-#[derive(Clone, Copy)]
+/// `struct grant_table`, which C knows by its address only: a
+/// [`XenDomain`](crate::domain::XenDomain).
 #[repr(C)]
-pub(crate) struct DomainFacts {
-    pub(crate) domain: *mut Domain,
-    pub(crate) state: *mut c_void,
-    pub(crate) id: u16,
-    pub(crate) translated: bool,
+pub(crate) struct GrantTable {
+    _opaque: [u8; 0],
 }
 
 /// `struct page_info`.
@@ -33,20 +33,10 @@ pub(crate) struct IoContext {
     _opaque: [u8; 0],
 }
 
-/// `struct gdma_call`.
-#[repr(C)]
-pub(crate) struct Call {
-    pub(crate) caller: DomainFacts,
-    pub(crate) vcpu: u32,
-}
-
-/// `struct gdma_progress`.
-#[repr(C)]
-pub(crate) struct Progress {
-    pub(crate) elements: u32,
-    pub(crate) cmd: u32,
-    pub(crate) bytes: u64,
-}
+/// `__HYPERVISOR_grant_table_op`.
+pub(crate) const HYPERCALL_GRANT_TABLE: c_uint = 20;
+/// `__HYPERVISOR_grant_dma_op`.
+pub(crate) const HYPERCALL_GRANT_DMA: c_uint = hypercall_abi::HYPERCALL_NR;
 
 /// `GDMA_SPINLOCK_SIZE`.
 pub(crate) const SPINLOCK_SIZE: usize = 8;
@@ -79,6 +69,14 @@ pub(crate) const LOG_INFO: c_uint = 3;
 pub(crate) const LOG_DEBUG: c_uint = 4;
 
 unsafe extern "C" {
+    // entry.c
+    pub(crate) safe fn gdma_continue_call(
+        hypercall: c_uint,
+        cmd: u32,
+        at: *mut c_void,
+        count: u32,
+    ) -> c_long;
+
     // options.c
     pub(crate) safe fn gdma_transitive_allowed() -> bool;
     pub(crate) safe fn gdma_transfer_allowed() -> bool;
@@ -103,14 +101,17 @@ unsafe extern "C" {
     pub(crate) fn gdma_write_unlock(lock: *mut c_void);
 
     // domain.c
-    pub(crate) fn gdma_domain_describe(domain: *mut Domain) -> DomainFacts;
-    pub(crate) safe fn gdma_domain_current() -> DomainFacts;
-    pub(crate) safe fn gdma_domain_get(domid: u16) -> DomainFacts;
+    pub(crate) fn gdma_domain_id(domain: *const Domain) -> u16;
+    pub(crate) fn gdma_domain_is_translated(domain: *const Domain) -> bool;
+    pub(crate) fn gdma_domain_table(domain: *const Domain) -> *mut GrantTable;
+    pub(crate) fn gdma_domain_set_table(domain: *mut Domain, table: *mut GrantTable);
+    pub(crate) safe fn gdma_domain_current() -> NonNull<GrantTable>;
+    pub(crate) safe fn gdma_vcpu_current() -> u32;
+    pub(crate) safe fn gdma_domain_get(domid: u16) -> *mut GrantTable;
     pub(crate) fn gdma_domain_put(domain: *mut Domain);
     pub(crate) fn gdma_domain_is_dying(domain: *const Domain) -> bool;
     pub(crate) fn gdma_domain_is_direct_mapped(domain: *const Domain) -> bool;
     pub(crate) fn gdma_domain_releases_cpu_mappings(domain: *const Domain) -> bool;
-    pub(crate) fn gdma_domain_set_state(domain: *mut Domain, state: *mut c_void);
     pub(crate) fn gdma_xsm_map(
         holder: *mut Domain,
         granter: *mut Domain,
@@ -202,7 +203,7 @@ unsafe extern "C" {
     ) -> *mut Page;
     pub(crate) fn gdma_page_reserve(receiver: *mut Domain) -> bool;
     pub(crate) fn gdma_page_unreserve(receiver: *mut Domain);
-    pub(crate) fn gdma_page_assign(page: *mut Page, receiver: *mut Domain) -> bool;
+    pub(crate) fn gdma_page_assign(page: *mut Page, receiver: *mut Domain, mfn: *mut u64) -> bool;
     pub(crate) fn gdma_page_place(owner: *mut Domain, gfn: u64, mfn: u64) -> bool;
 
     // guest.c

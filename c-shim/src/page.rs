@@ -19,7 +19,10 @@ use hv::{
 
 use hypercall_abi::Errno;
 
-use crate::{domain::XenDomain, ffi};
+use crate::{
+    domain::{XenDomain, XenDomainRef},
+    ffi,
+};
 
 /// One or two references to a page, each perhaps with a writable-type reference.
 ///
@@ -122,7 +125,7 @@ impl XenFrame {
     }
 
     /// See [`hv::host::Host::pin_mfn`].
-    pub(crate) fn pin_mfn(mfn: Mfn) -> Result<(XenDomain, Self), FrameError> {
+    pub(crate) fn pin_mfn(mfn: Mfn) -> Result<(XenDomainRef, Self), FrameError> {
         let mut page = ptr::null_mut();
         // SAFETY: any frame number, and room for the result.
         let owner = unsafe { ffi::gdma_page_of_mfn(mfn.number(), &mut page) };
@@ -134,7 +137,9 @@ impl XenFrame {
         let frame = unsafe { Self::new(page, false) }.ok_or(FrameError::NotMemory)?;
         // SAFETY: whoever owns a referenced page is alive; the caller keeps the
         // reference as long as the domain.
-        Ok((unsafe { XenDomain::borrowed(owner) }, frame))
+        let owner = unsafe { XenDomain::borrowed(owner) }.ok_or(FrameError::Gone)?;
+        // SAFETY: the same.
+        Ok((unsafe { XenDomainRef::owner(owner) }, frame))
     }
 }
 
@@ -228,11 +233,14 @@ impl XenLoosePage {
         if !unsafe { ffi::gdma_page_reserve(receiver.as_ptr()) } {
             return Err(CannotPlace);
         }
-        let mfn = self.mfn();
-        // SAFETY: a live domain that has set room aside; the page is ours.
-        if commit() && unsafe { ffi::gdma_page_assign(self.0.as_ptr(), receiver.as_ptr()) } {
-            mem::forget(self);
-            return Ok(mfn);
+        if commit() {
+            let mut mfn = 0;
+            // SAFETY: a live domain that has set room aside; the page is ours; room for
+            // the result.
+            if unsafe { ffi::gdma_page_assign(self.0.as_ptr(), receiver.as_ptr(), &mut mfn) } {
+                mem::forget(self);
+                return Ok(Mfn::new(mfn));
+            }
         }
         // SAFETY: a live domain that has set room aside.
         unsafe { ffi::gdma_page_unreserve(receiver.as_ptr()) };

@@ -4,7 +4,7 @@
 use core::{
     ffi::{c_int, c_uint, c_void},
     mem::MaybeUninit,
-    ptr, slice,
+    slice,
 };
 
 use hv::{
@@ -14,44 +14,22 @@ use hv::{
         FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
         NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
+    hypercall::{Answer, Call, Hypercall},
 };
 use hypercall_abi::{Errno, command::XEN_GDMA_CONTEXT_DEFAULT, grant::Gntst};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     context::XenIoContext,
-    domain::XenDomain,
+    domain::{XenDomain, XenDomainRef},
     ffi,
     locks::{XenReadWrite, XenSpin},
     page::{XenFrame, XenLoosePage, XenSharedPage},
     shared::Shared,
 };
 
-/// The hypervisor this code is linked into, and who makes the hypercall that is
-/// being worked on.
-#[repr(transparent)]
-pub(crate) struct Xen {
-    call: ffi::Call,
-}
-
-// SAFETY: facts about a domain are not bound to a CPU. Who uses the pointers among
-// them has to say why he may.
-unsafe impl Send for Xen {}
-// SAFETY: the same.
-unsafe impl Sync for Xen {}
-
-/// The hypervisor, outside of our hypercalls.
-pub(crate) static XEN: Xen = Xen {
-    call: ffi::Call {
-        caller: ffi::DomainFacts {
-            domain: ptr::null_mut(),
-            state: ptr::null_mut(),
-            id: 0,
-            translated: false,
-        },
-        vcpu: 0,
-    },
-};
+/// The hypervisor this code is linked into.
+pub(crate) struct Xen;
 
 fn allowed(result: c_int) -> Result<(), Refused> {
     if result == 0 { Ok(()) } else { Err(Refused) }
@@ -81,6 +59,7 @@ impl Host for Xen {
     type Spin<T: Send> = XenSpin<T>;
     type ReadWrite<T: Send + Sync> = XenReadWrite<T>;
     type Domain = XenDomain;
+    type DomainRef = XenDomainRef;
     type Frame = XenFrame;
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
@@ -90,21 +69,17 @@ impl Host for Xen {
     const CPU_MAP_TAKES_TYPE: bool = cfg!(target_arch = "x86_64");
 
     #[inline(always)]
-    fn current(&self) -> XenDomain {
-        if self.call.caller.domain.is_null() {
-            XenDomain::current()
-        } else {
-            XenDomain::caller(self.call.caller)
-        }
+    fn current(&self) -> XenDomainRef {
+        XenDomainRef::current()
     }
 
     #[inline(always)]
     fn current_vcpu(&self) -> u32 {
-        self.call.vcpu
+        ffi::gdma_vcpu_current()
     }
 
-    fn domain(&self, id: DomId) -> Option<XenDomain> {
-        XenDomain::by_id(id)
+    fn domain(&self, id: DomId) -> Option<XenDomainRef> {
+        XenDomainRef::by_id(id)
     }
 
     fn may_map_grant(
@@ -208,7 +183,7 @@ impl Host for Xen {
         }
     }
 
-    fn pin_mfn(&self, mfn: Mfn) -> Result<(XenDomain, XenFrame), FrameError> {
+    fn pin_mfn(&self, mfn: Mfn) -> Result<(XenDomainRef, XenFrame), FrameError> {
         XenFrame::pin_mfn(mfn)
     }
 
@@ -521,6 +496,15 @@ impl Host for Xen {
 
     fn preempt_requested(&self) -> bool {
         ffi::gdma_preempt_check()
+    }
+
+    fn continue_call(&self, rest: Call) -> Answer {
+        let hypercall = match rest.hypercall {
+            Hypercall::GrantTable => ffi::HYPERCALL_GRANT_TABLE,
+            Hypercall::GrantDma => ffi::HYPERCALL_GRANT_DMA,
+        };
+        let at = to_guest(rest.at);
+        Answer::continued(ffi::gdma_continue_call(hypercall, rest.cmd, at, rest.count))
     }
 
     fn clamp_index(&self, index: usize, len: usize) -> usize {

@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
+    hypercall::{Answer, Call},
     state::DomainState,
     sync::{ReadWriteLock, SpinLock},
 };
@@ -142,7 +143,7 @@ pub trait SharedPage<D>: Send + Sync {
     fn clear(&self);
 }
 
-/// A counted reference to a domain: it does not go away while the value lives.
+/// A domain. Where it is from, a [`Host::DomainRef`] or the caller, keeps it alive.
 pub trait Domain<H: Host> {
     /// Its id.
     fn id(&self) -> DomId;
@@ -316,8 +317,10 @@ pub trait Host: Sized + Send + Sync + 'static {
     type Spin<T: Send>: SpinLock<T>;
     /// The kind of lock for tables that are mostly read.
     type ReadWrite<T: Send + Sync>: ReadWriteLock<T>;
-    /// Counted reference to a domain.
+    /// What is known about a domain.
     type Domain: Domain<Self>;
+    /// A reference to a domain: it does not go away while the value lives.
+    type DomainRef: Deref<Target = Self::Domain>;
     /// Counted reference to a page.
     type Frame: Frame;
     /// A page shared with a guest.
@@ -339,13 +342,13 @@ pub trait Host: Sized + Send + Sync + 'static {
     // Domains and access control.
 
     /// The domain that makes the hypercall.
-    fn current(&self) -> Self::Domain;
+    fn current(&self) -> Self::DomainRef;
 
     /// The number of the vcpu that makes the hypercall, within its domain.
     fn current_vcpu(&self) -> u32;
 
     /// The domain with this id, if there is one.
-    fn domain(&self, id: DomId) -> Option<Self::Domain>;
+    fn domain(&self, id: DomId) -> Option<Self::DomainRef>;
 
     /// Whether `holder` may map grants of `granter` with these `GNTMAP_*` flags.
     fn may_map_grant(
@@ -424,7 +427,7 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// A reference to whatever page has this machine frame, and its owner.
     /// [`FrameError::NotMemory`]: there is no such frame. [`FrameError::Gone`]:
     /// nobody owns it.
-    fn pin_mfn(&self, mfn: Mfn) -> Result<(Self::Domain, Self::Frame), FrameError>;
+    fn pin_mfn(&self, mfn: Mfn) -> Result<(Self::DomainRef, Self::Frame), FrameError>;
 
     /// CPU cache maintenance of a part of a page: `op` is made of
     /// `GNTTAB_CACHE_CLEAN` and `GNTTAB_CACHE_INVAL`.
@@ -634,6 +637,10 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// Something else wants the CPU: a long operation should stop and be
     /// continued later.
     fn preempt_requested(&self) -> bool;
+
+    /// Makes the guest's vcpu call again, with what is left of a preempted call.
+    /// The last thing that a hypercall does; what this returns is its answer.
+    fn continue_call(&self, rest: Call) -> Answer;
 
     /// `index` if it is below `len`, else 0, also in speculative execution.
     fn clamp_index(&self, index: usize, len: usize) -> usize;

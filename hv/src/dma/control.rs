@@ -143,7 +143,7 @@ fn other<H: Host>(
     host: &H,
     caller: &H::Domain,
     domid: u16,
-) -> Result<Option<H::Domain>, ControlError> {
+) -> Result<Option<H::DomainRef>, ControlError> {
     let id = DomId(domid);
     if id == DomId::SELF || id == caller.id() {
         return Ok(None);
@@ -164,7 +164,7 @@ pub fn set_limits<H: Host>(
         return Err(ControlError::BadField("max_contexts"));
     }
     let other = other(host, caller, op.domid)?;
-    let target = other.as_ref().unwrap_or(caller);
+    let target = other.as_deref().unwrap_or(caller);
     host.may_set_limits(caller, target)
         .map_err(|_| ControlError::Refused)?;
     let dma = &target
@@ -189,7 +189,7 @@ pub fn stats<H: Host>(host: &H, caller: &H::Domain, op: &mut Stats) -> Result<()
         return Err(ControlError::BadField("pad0"));
     }
     let other = other(host, caller, op.domid)?;
-    let target = other.as_ref().unwrap_or(caller);
+    let target = other.as_deref().unwrap_or(caller);
     host.may_query_table(caller, target)
         .map_err(|_| ControlError::Refused)?;
     let dma = &target

@@ -308,7 +308,7 @@ impl<H: Host> Place<'_, H> {
         }
         let granter = self.find_granter(host, request)?;
         let reservation = self.reserve(host, range, request)?;
-        if let Err(error) = self.pin_all(host, granter.as_ref(), request, &reservation) {
+        if let Err(error) = self.pin_all(host, granter.as_deref(), request, &reservation) {
             self.withdraw(host, &reservation);
             return Err(error);
         }
@@ -327,7 +327,7 @@ impl<H: Host> Place<'_, H> {
         context.open(range).map_err(MapError::Reserve)
     }
 
-    fn find_granter(&self, host: &H, request: &Request) -> Result<Option<H::Domain>, MapError> {
+    fn find_granter(&self, host: &H, request: &Request) -> Result<Option<H::DomainRef>, MapError> {
         let Source::Grant(domid, _) = request.source else {
             return Ok(None);
         };
@@ -504,7 +504,7 @@ fn pin_one<H: Host>(
                 io: IoMemory::Refused,
             };
             Pin::take(host, granter, GrantRef(gref), holder.id(), usage)
-                .map(|(pin, _cache_flags)| DmaPin::Grant(pin))
+                .map(DmaPin::Grant)
                 .map_err(MapError::Pin)
         }
         (Source::Grant(domid, _), None) => Err(MapError::NoGranter(domid)),

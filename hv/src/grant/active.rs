@@ -42,6 +42,13 @@ impl Pins {
         if write { kind } else { kind + 8 }
     }
 
+    /// One use.
+    #[inline(always)]
+    #[must_use]
+    pub fn one(kind: PinKind, write: bool) -> Self {
+        Self(1 << Self::shift(kind, write))
+    }
+
     /// One more use; `None` if there are as many as can be.
     #[inline(always)]
     #[must_use]

@@ -6,10 +6,7 @@
 
 use hypercall_abi::grant::Gntst;
 
-use super::{
-    active::Part,
-    pin::{CopyPin, PinError},
-};
+use super::{active::Part, pin::CopyPin, pin_error::PinError};
 use crate::{
     addr::{Access, DomId, Gfn, GrantRef, PAGE_SIZE},
     host::{Domain, FrameError, Host, IoMemory},
@@ -80,7 +77,7 @@ struct Side<H: Host> {
     /// As the guest named it.
     named: DomId,
     /// It, unless it is the caller.
-    other: Option<H::Domain>,
+    other: Option<H::DomainRef>,
     page: Option<Claimed<H::Frame>>,
 }
 
@@ -103,13 +100,14 @@ impl<H: Host> Side<H> {
 
     #[inline(always)]
     fn domain<'a>(&'a self, caller: &'a H::Domain) -> &'a H::Domain {
-        self.other.as_ref().unwrap_or(caller)
+        self.other.as_deref().unwrap_or(caller)
     }
 
     /// Makes this the side of another domain. No page of it is in use.
+    #[inline(always)]
     fn turn_to(&mut self, host: &H, caller: &H::Domain, named: DomId) -> Result<(), Gntst> {
         // Until it is found: a failed look-up must not leave the old one behind.
-        *self = Self::own();
+        (self.named, self.other) = (DomId::SELF, None);
         if named != DomId::SELF && named != caller.id() {
             self.other = Some(host.domain(named).ok_or(Gntst::BadDomain)?);
         }
@@ -127,21 +125,29 @@ impl<H: Host> Side<H> {
         name: Name,
     ) -> Result<&Claimed<H::Frame>, Gntst> {
         if self.page.as_ref().is_none_or(|page| page.name() != name) {
-            self.release(host, caller, role);
-            self.take(host, caller, role, name)?;
+            self.turn_to_page(host, caller, role, name)?;
         }
         self.page.as_ref().ok_or(Gntst::GeneralError)
     }
 
-    #[inline(always)]
-    fn take(&mut self, host: &H, caller: &H::Domain, role: Role, name: Name) -> Result<(), Gntst> {
+    /// Makes sure that the page `name` is in use, and not another one.
+    #[inline(never)]
+    fn turn_to_page(
+        &mut self,
+        host: &H,
+        caller: &H::Domain,
+        role: Role,
+        name: Name,
+    ) -> Result<(), Gntst> {
+        self.release(host, caller, role);
         let write = role == Role::Dest;
-        let domain = self.domain(caller);
+        let (domain, page) = (self.other.as_deref().unwrap_or(caller), &mut self.page);
         match name {
-            Name::Grant(gref) => match CopyPin::take(host, domain, gref, caller.id(), write) {
-                Ok(pin) => self.page = Some(Claimed::Grant { gref, pin }),
-                Err(error) => return Err(not_granted(domain.id(), gref, error)),
-            },
+            Name::Grant(gref) => {
+                let keep = |pin| *page = Some(Claimed::Grant { gref, pin });
+                let fail = |error| not_granted(domain.id(), gref, error);
+                CopyPin::take(host, domain, gref, caller.id(), write, keep, fail)?;
+            }
             Name::Frame(gfn) => {
                 let access = if write {
                     Access::READ_WRITE
@@ -149,7 +155,7 @@ impl<H: Host> Side<H> {
                     Access::READ
                 };
                 match host.pin_gfn(domain, gfn, access, write, IoMemory::Refused) {
-                    Ok(frame) => self.page = Some(Claimed::Own { gfn, frame }),
+                    Ok(frame) => *page = Some(Claimed::Own { gfn, frame }),
                     Err(error) => return Err(not_there(domain.id(), gfn, error)),
                 }
             }
@@ -200,7 +206,7 @@ pub struct Copies<'a, H: Host> {
     caller: &'a H::Domain,
     source: Side<H>,
     dest: Side<H>,
-    /// Access control has seen these two domains.
+    /// Access control has seen these two domains. Before, no page is in use.
     allowed: bool,
 }
 
@@ -268,10 +274,12 @@ impl<'a, H: Host> Copies<'a, H> {
     }
 
     /// Turns to the domains of `op`.
-    #[inline(never)]
+    #[inline(always)]
     fn turn_to(&mut self, host: &H, op: &CopyOp) -> Result<(), Gntst> {
-        self.release(host);
-        self.allowed = false;
+        if self.allowed {
+            self.release(host);
+            self.allowed = false;
+        }
         self.source.turn_to(host, self.caller, op.source.domain)?;
         self.dest.turn_to(host, self.caller, op.dest.domain)?;
         let (source, dest) = (

@@ -12,36 +12,16 @@ use hypercall_abi::grant::{
 
 use super::{
     active::PinKind,
-    entry::Head,
     maptrack::{CpuMapping, NoHandle, Uses},
     peer::Peer,
-    pin::{Pin, PinError, Usage, unpin, unpin_if_held},
+    pin::{Seen, Usage, pin_to_map, unpin, unpin_if_held},
+    pin_error::PinError,
 };
 use crate::{
     addr::{DomId, GrantRef, Mfn},
-    host::{Domain, Frame, FrameError, Host, IoMemory, TraceEvent},
+    host::{Domain, Frame, Host, IoMemory, TraceEvent},
     state::DomainState,
 };
-
-impl From<PinError> for Gntst {
-    fn from(error: PinError) -> Self {
-        match error {
-            PinError::OutOfRange { .. } => Self::BadGntref,
-            PinError::NoTable => Self::BadDomain,
-            PinError::Entry(_)
-            | PinError::OtherHolder(_)
-            | PinError::TooMany
-            | PinError::ForCopiesOnly
-            | PinError::BadPart
-            | PinError::NotTransitive
-            | PinError::NoOrigin
-            | PinError::OtherPage
-            | PinError::Frame(FrameError::NotWritable | FrameError::Gone) => Self::GeneralError,
-            PinError::Frame(FrameError::NotMemory) => Self::BadPage,
-            PinError::Changed | PinError::Frame(FrameError::TryAgain) => Self::EAgain,
-        }
-    }
-}
 
 /// What the elements of one `GNTTABOP_map_grant_ref` have in common.
 pub struct Mapper<'a, H: Host> {
@@ -90,11 +70,20 @@ impl<'a, H: Host> Mapper<'a, H> {
         let reserved = maptrack
             .reserve(self.vcpu)
             .map_err(|NoHandle| no_handle())?;
-        match map_reserved(host, holder, granter, op) {
-            Ok(mapping) => {
-                let mfn = mapping.frame.mfn();
+        let uses = match (
+            op.flags & GNTMAP_HOST_MAP != 0,
+            op.flags & GNTMAP_DEVICE_MAP != 0,
+        ) {
+            (true, true) => Uses::Both,
+            (true, false) => Uses::Host,
+            (false, _) => Uses::Device,
+        };
+        let seen = &mut Seen::nothing();
+        match map_reserved(host, holder, granter, op, uses, seen) {
+            Ok(frame) => {
+                let mapping = recorded(op, uses, frame);
                 op.handle = maptrack.insert(reserved, mapping).map_err(unrecorded)?;
-                op.dev_bus_addr = mfn.to_address().unwrap_or(0);
+                op.dev_bus_addr = seen.mfn.to_address().unwrap_or(0);
                 host.trace(TraceEvent::Map, granter.id());
                 Ok(())
             }
@@ -103,6 +92,18 @@ impl<'a, H: Host> Mapper<'a, H> {
                 Err(status)
             }
         }
+    }
+}
+
+/// The record of a mapping.
+#[inline(always)]
+fn recorded<F>(op: &MapGrantRef, uses: Uses, frame: F) -> CpuMapping<F> {
+    CpuMapping {
+        frame,
+        gref: GrantRef(op.gref),
+        granter: DomId(op.dom),
+        gntmap_flags: op.flags as u8,
+        uses,
     }
 }
 
@@ -145,8 +146,8 @@ fn no_handle() -> Gntst {
 
 #[cold]
 #[inline(never)]
-fn not_pinned(granter: DomId, gref: u32, error: PinError) -> Gntst {
-    log::debug!("{granter} ref {gref:#x}: {error:?}");
+fn not_pinned(granter: DomId, gref: GrantRef, error: PinError) -> Gntst {
+    log::debug!("{granter} ref {:#x}: {error:?}", gref.0);
     error.into()
 }
 
@@ -184,33 +185,16 @@ fn map_reserved<H: Host>(
     holder: &H::Domain,
     granter: &H::Domain,
     op: &MapGrantRef,
-) -> Result<CpuMapping<H::Frame>, Gntst> {
-    let uses = match (
-        op.flags & GNTMAP_HOST_MAP != 0,
-        op.flags & GNTMAP_DEVICE_MAP != 0,
-    ) {
-        (true, true) => Uses::Both,
-        (true, false) => Uses::Host,
-        (false, _) => Uses::Device,
-    };
-    let (frame, head) = pin_uses(host, holder, granter, op, uses)?;
-    let mapping = CpuMapping {
-        frame,
-        gref: GrantRef(op.gref),
-        granter: DomId(op.dom),
-        gntmap_flags: op.flags as u8,
-        uses,
-    };
-    match reach(
-        host,
-        holder,
-        granter,
-        op,
-        &mapping,
-        head.flags & GTF_CACHE_MASK,
-    ) {
-        Ok(()) => Ok(mapping),
-        Err(failure) => Err(take_back(host, holder, granter, mapping, failure)),
+    uses: Uses,
+    seen: &mut Seen,
+) -> Result<H::Frame, Gntst> {
+    let frame = pin_uses(host, holder, granter, op, uses, seen)?;
+    match reach(host, holder, granter, op, uses, &frame, seen) {
+        Ok(()) => Ok(frame),
+        Err(failure) => {
+            let mapping = recorded(op, uses, frame);
+            Err(take_back(host, holder, granter, mapping, failure))
+        }
     }
 }
 
@@ -222,7 +206,8 @@ fn pin_uses<H: Host>(
     granter: &H::Domain,
     op: &MapGrantRef,
     uses: Uses,
-) -> Result<(H::Frame, Head), Gntst> {
+    seen: &mut Seen,
+) -> Result<H::Frame, Gntst> {
     let write = op.flags & GNTMAP_READONLY == 0;
     let io = if holder.is_translated() {
         IoMemory::Refused
@@ -230,28 +215,48 @@ fn pin_uses<H: Host>(
         IoMemory::Allowed
     };
     let kind = uses.first();
-    let usage = Usage {
+    let usage = &Usage {
         kind,
         write,
         take_type: takes_type::<H>(holder, granter, kind, write),
         io,
     };
     let gref = GrantRef(op.gref);
-    let (pin, head) = Pin::take(host, granter, gref, holder.id(), usage)
-        .map_err(|error| not_pinned(granter.id(), op.gref, error))?;
-    if uses != Uses::Both {
-        return Ok((pin.into_frame(), head));
+    let fail = |error| not_pinned(granter.id(), gref, error);
+    let first = pin_to_map(host, granter, gref, holder.id(), usage, seen, fail)?;
+    if uses == Uses::Both {
+        pin_for_devices_too(host, holder, granter, gref, *usage, first)
+    } else {
+        Ok(first)
     }
-    let usage = Usage {
+}
+
+/// Adds a pin for devices to that for CPUs, or takes that back.
+#[inline(never)]
+fn pin_for_devices_too<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    granter: &H::Domain,
+    gref: GrantRef,
+    usage: Usage,
+    first: H::Frame,
+) -> Result<H::Frame, Gntst> {
+    let write = usage.write;
+    let for_devices = &Usage {
         kind: PinKind::Device,
         take_type: write,
         ..usage
     };
-    match Pin::take(host, granter, gref, holder.id(), usage) {
-        Ok((second, head)) => Ok((pin.into_frame().joined(second.into_frame()), head)),
-        Err(error) => {
-            pin.release(host, granter);
-            Err(not_pinned(granter.id(), op.gref, error))
+    let seen = &mut Seen::nothing();
+    let fail = |error| not_pinned(granter.id(), gref, error);
+    match pin_to_map(host, granter, gref, holder.id(), for_devices, seen, fail) {
+        Ok(second) => Ok(first.joined(second)),
+        Err(status) => {
+            if write {
+                host.mark_dirty(granter, &first);
+            }
+            unpin(host, granter, gref, usage.kind, write);
+            Err(status)
         }
     }
 }
@@ -287,18 +292,19 @@ fn reach<H: Host>(
     holder: &H::Domain,
     granter: &H::Domain,
     op: &MapGrantRef,
-    mapping: &CpuMapping<H::Frame>,
-    cache_flags: u16,
+    uses: Uses,
+    frame: &H::Frame,
+    seen: &Seen,
 ) -> Result<(), NotReached> {
-    if mapping.uses != Uses::Device {
-        host.map_for_cpu(op.host_addr, &mapping.frame, op.flags, cache_flags)
+    if uses != Uses::Device {
+        host.map_for_cpu(op.host_addr, frame, op.flags, seen.flags & GTF_CACHE_MASK)
             .map_err(|status| NotReached {
                 status,
                 kept: false,
             })?;
     }
-    if needs_identity(host, holder, mapping.granter) {
-        reach_identity(host, holder, granter, op, mapping)
+    if needs_identity(host, holder, granter.id()) {
+        reach_identity(host, holder, granter, op, uses, frame, seen.mfn)
     } else {
         Ok(())
     }
@@ -312,9 +318,9 @@ fn undo_map_for_cpu<H: Host>(
     host: &H,
     holder: &H::Domain,
     op: &MapGrantRef,
-    mapping: &CpuMapping<H::Frame>,
+    frame: &H::Frame,
 ) -> bool {
-    let undone = host.unmap_for_cpu(op.host_addr, &mapping.frame, 0, op.flags);
+    let undone = host.unmap_for_cpu(op.host_addr, frame, 0, op.flags);
     host.flush_cpu_tlb();
     if undone.is_err() {
         log::warn!("{} kept a mapping at {:#x}", holder.id(), op.host_addr);
@@ -336,19 +342,21 @@ fn reach_identity<H: Host>(
     holder: &H::Domain,
     granter: &H::Domain,
     op: &MapGrantRef,
-    mapping: &CpuMapping<H::Frame>,
+    uses: Uses,
+    frame: &H::Frame,
+    mfn: Mfn,
 ) -> Result<(), NotReached> {
     let state = holder.state().ok_or(NotReached {
         status: Gntst::GeneralError,
         kept: true,
     })?;
-    let (mfn, write) = (mapping.frame.mfn(), mapping.is_writing());
+    let write = op.flags & GNTMAP_READONLY == 0;
     let added = state.grants.identity.add(host, holder, granter, mfn, write);
     added.map_err(|error| {
         log::debug!("{} IOMMU mapping: {error:?}", holder.id());
         NotReached {
             status: Gntst::GeneralError,
-            kept: mapping.uses != Uses::Device && !undo_map_for_cpu(host, holder, op, mapping),
+            kept: uses != Uses::Device && !undo_map_for_cpu(host, holder, op, frame),
         }
     })
 }
@@ -418,7 +426,7 @@ fn release<H: Host>(
         // A page that a device may reach must not be anybody else's.
         core::mem::forget(frame);
     } else if uses != Uses::Device && !holder.releases_cpu_mappings() {
-        give_up_cpu_reference::<H>(holder, granter.as_ref(), frame, write);
+        give_up_cpu_reference::<H>(holder, granter.as_deref(), frame, write);
     }
 }
 

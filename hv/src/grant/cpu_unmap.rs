@@ -68,23 +68,23 @@ impl<H: Host> Ended<H> {
     }
 }
 
-/// First step of one element of `GNTTABOP_unmap_grant_ref`. `peer` finds granters.
+/// First step of one element of `GNTTABOP_unmap_grant_ref`. `peer` finds granters,
+/// `keep` gets the uses that ended.
 #[inline(always)]
 pub fn unmap_grant_ref<H: Host>(
     host: &H,
     holder: &H::Domain,
     peer: &mut Peer<H>,
     op: &mut UnmapGrantRef,
-) -> Option<Ended<H>> {
+    keep: impl FnOnce(Ended<H>),
+) {
     let wanted = Wanted {
         handle: op.handle,
         host_addr: named(op.host_addr),
         bus_addr: named(op.dev_bus_addr),
         new_addr: 0,
     };
-    let (status, ended) = unmap(host, holder, peer, &wanted);
-    op.status = status.wire();
-    ended
+    op.status = unmap(host, holder, peer, &wanted, keep).wire();
 }
 
 /// First step of undoing what an element of `GNTTABOP_map_grant_ref` did.
@@ -93,14 +93,15 @@ pub fn undo_map_grant_ref<H: Host>(
     holder: &H::Domain,
     peer: &mut Peer<H>,
     op: &MapGrantRef,
-) -> Option<Ended<H>> {
+    keep: impl FnOnce(Ended<H>),
+) {
     let wanted = Wanted {
         handle: op.handle,
         host_addr: Some(op.host_addr),
         bus_addr: Some(op.dev_bus_addr),
         new_addr: 0,
     };
-    unmap(host, holder, peer, &wanted).1
+    unmap(host, holder, peer, &wanted, keep);
 }
 
 /// An address of which 0 says that there is none.
@@ -109,23 +110,22 @@ fn named(address: u64) -> Option<u64> {
     (address != 0).then_some(address)
 }
 
-/// First step of one element of `GNTTABOP_unmap_and_replace`. `peer` finds granters.
+/// First step of one element of `GNTTABOP_unmap_and_replace`, in the same way.
 #[inline(always)]
 pub fn unmap_and_replace<H: Host>(
     host: &H,
     holder: &H::Domain,
     peer: &mut Peer<H>,
     op: &mut UnmapAndReplace,
-) -> Option<Ended<H>> {
+    keep: impl FnOnce(Ended<H>),
+) {
     let wanted = Wanted {
         handle: op.handle,
         host_addr: named(op.host_addr),
         bus_addr: None,
         new_addr: op.new_addr,
     };
-    let (status, ended) = unmap(host, holder, peer, &wanted);
-    op.status = status.wire();
-    ended
+    op.status = unmap(host, holder, peer, &wanted, keep).wire();
 }
 
 #[inline(always)]
@@ -134,23 +134,32 @@ fn unmap<H: Host>(
     holder: &H::Domain,
     peer: &mut Peer<H>,
     wanted: &Wanted,
-) -> (Gntst, Option<Ended<H>>) {
+    keep: impl FnOnce(Ended<H>),
+) -> Gntst {
     let Some(state) = holder.state() else {
-        return (Gntst::BadHandle, None);
+        return Gntst::BadHandle;
     };
     let maptrack = &state.grants.maptrack;
     let Some(mapping) = maptrack.take(host, wanted.handle) else {
-        return (bad_handle(holder.id(), wanted.handle), None);
+        return bad_handle(holder.id(), wanted.handle);
     };
     match undo(host, holder, peer, &mapping, wanted) {
-        Ok(Some(uses)) => split(host, holder, state, wanted.handle, mapping, uses),
+        Ok(Some(uses)) if uses == mapping.uses => {
+            end(host, holder, state, wanted.handle, mapping, keep)
+        }
+        Ok(Some(uses)) => {
+            if let Some(ended) = end_one(host, holder, state, wanted.handle, mapping, uses) {
+                keep(ended);
+            }
+            Gntst::Okay
+        }
         Ok(None) => {
             maptrack.put_back(wanted.handle, mapping);
-            (Gntst::Okay, None)
+            Gntst::Okay
         }
         Err(status) => {
             maptrack.put_back(wanted.handle, mapping);
-            (status, None)
+            status
         }
     }
 }
@@ -201,47 +210,43 @@ fn undo<H: Host>(
     })
 }
 
-/// Takes the ended uses out of the record, and frees its handle with the last.
+/// Ends a mapping as a whole, and frees its handle.
 #[inline(always)]
-fn split<H: Host>(
+fn end<H: Host>(
     host: &H,
     holder: &H::Domain,
     state: &DomainState<H>,
     handle: u32,
     mapping: CpuMapping<H::Frame>,
-    uses: Uses,
-) -> (Gntst, Option<Ended<H>>) {
-    if uses != mapping.uses {
-        return split_one(host, holder, state, handle, mapping, uses);
-    }
+    keep: impl FnOnce(Ended<H>),
+) -> Gntst {
     let unreachable = end_identity(host, holder, state, &mapping);
     state.grants.maptrack.discard(handle);
-    let status = if unreachable {
-        Gntst::Okay
-    } else {
-        Gntst::GeneralError
-    };
-    let ended = Ended {
+    keep(Ended {
         gref: mapping.gref,
         granter: mapping.granter,
-        uses,
+        uses: mapping.uses,
         write: mapping.is_writing(),
         reachable: !unreachable,
         frame: mapping.frame,
-    };
-    (status, Some(ended))
+    });
+    if unreachable {
+        Gntst::Okay
+    } else {
+        Gntst::GeneralError
+    }
 }
 
-/// The same if the mapping keeps its other use.
+/// Takes one of a mapping's two uses out of its record.
 #[inline(never)]
-fn split_one<H: Host>(
+fn end_one<H: Host>(
     host: &H,
     holder: &H::Domain,
     state: &DomainState<H>,
     handle: u32,
     mut mapping: CpuMapping<H::Frame>,
     uses: Uses,
-) -> (Gntst, Option<Ended<H>>) {
+) -> Option<Ended<H>> {
     let write = mapping.is_writing();
     let granter = host.domain(mapping.granter);
     let frame = granter.and_then(|granter| {
@@ -263,5 +268,5 @@ fn split_one<H: Host>(
         };
     }
     state.grants.maptrack.put_back(handle, mapping);
-    (Gntst::Okay, ended)
+    ended
 }

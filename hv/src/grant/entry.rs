@@ -126,7 +126,26 @@ enum Format<'a, P> {
     },
 }
 
-/// An entry in a page shared with the granter.
+impl<P> Format<'_, P> {
+    /// Whether an entry of this format, as `head` has it, permits the request.
+    #[inline(always)]
+    fn check(&self, head: Head, request: Request) -> Result<(), EntryError> {
+        let kind = head.flags & GTF_TYPE_MASK;
+        let for_whom = head.domid == request.holder.0;
+        let whole = head.flags & GTF_SUB_PAGE == 0;
+        let access = kind == GTF_PERMIT_ACCESS && (whole || request.purpose == Purpose::Copy);
+        let transitive = matches!(self, Self::V2 { .. })
+            && kind == GTF_TRANSITIVE
+            && request.purpose == Purpose::Copy;
+        if for_whom && (access || transitive) {
+            Ok(())
+        } else {
+            Err(head.not_granted())
+        }
+    }
+}
+
+/// An entry in a page shared with the granter: where it is.
 pub struct SharedEntry<'a, D, P> {
     page: &'a P,
     granter: &'a D,
@@ -181,27 +200,11 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
         }
     }
 
-    /// Whether the entry, as `head` has it, permits the request.
-    #[inline(always)]
-    fn check(&self, head: Head, request: Request) -> Result<(), EntryError> {
-        let kind = head.flags & GTF_TYPE_MASK;
-        let for_whom = head.domid == request.holder.0;
-        let whole = head.flags & GTF_SUB_PAGE == 0;
-        let access = kind == GTF_PERMIT_ACCESS && (whole || request.purpose == Purpose::Copy);
-        let transitive = matches!(self.format, Format::V2 { .. })
-            && kind == GTF_TRANSITIVE
-            && request.purpose == Purpose::Copy;
-        if for_whom && (access || transitive) {
-            Ok(())
-        } else {
-            Err(head.not_granted())
-        }
-    }
-
     /// Whether the entry, as it is now, grants what is asked. Changes nothing.
+    #[inline(always)]
     pub fn check_grant(&self, request: Request) -> Result<(), EntryError> {
         let head = self.head();
-        self.check(head, request)?;
+        self.format.check(head, request)?;
         if request.write && head.flags & GTF_READONLY != 0 {
             return Err(EntryError::ReadOnly);
         }
@@ -225,22 +228,25 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
 
     #[inline(always)]
     fn begin_use_v1(&self, request: Request, pins: Pins) -> Result<Head, EntryError> {
-        match self.try_begin_use_v1(request, pins, self.head())? {
+        let (page, granter, offset) = (self.page, self.granter, self.offset);
+        match Self::try_begin_use_v1(page, granter, offset, request, pins, self.head())? {
             Ok(head) => Ok(head),
-            Err(changed) => self.keep_trying_v1(request, pins, changed),
+            Err(changed) => Self::keep_trying_v1(page, granter, offset, request, pins, changed),
         }
     }
 
     /// One attempt. The inner error is what the entry has become meanwhile.
     #[inline(always)]
     fn try_begin_use_v1(
-        &self,
+        page: &P,
+        granter: &D,
+        offset: usize,
         request: Request,
         pins: Pins,
         head: Head,
     ) -> Result<Result<Head, Head>, EntryError> {
         if pins.is_empty() {
-            self.check(head, request)?;
+            Format::<P>::V1.check(head, request)?;
         }
         if request.write && head.flags & GTF_READONLY != 0 {
             return Err(EntryError::ReadOnly);
@@ -249,9 +255,7 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
             flags: head.flags | in_use(request.write),
             ..head
         };
-        let found =
-            self.page
-                .compare_exchange32(self.granter, self.offset, head.raw(), wanted.raw());
+        let found = page.compare_exchange32(granter, offset, head.raw(), wanted.raw());
         Ok(if found == head.raw() {
             Ok(head)
         } else {
@@ -259,16 +263,20 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
         })
     }
 
+    /// Gets what it needs of the entry by value, so that nobody else needs the entry
+    /// in memory.
     #[cold]
     #[inline(never)]
     fn keep_trying_v1(
-        &self,
+        page: &P,
+        granter: &D,
+        offset: usize,
         request: Request,
         pins: Pins,
         mut head: Head,
     ) -> Result<Head, EntryError> {
         for _ in 1..MAX_ATTEMPTS {
-            match self.try_begin_use_v1(request, pins, head)? {
+            match Self::try_begin_use_v1(page, granter, offset, request, pins, head)? {
                 Ok(head) => return Ok(head),
                 Err(changed) => head = changed,
             }
@@ -279,6 +287,7 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
     /// The guest revokes a version 2 entry by clearing its flags and then looking
     /// at the status. So the status is set first, and the flags are looked at
     /// again afterwards: one of the two sees the other.
+    #[inline(always)]
     fn begin_use_v2(
         &self,
         request: Request,
@@ -289,7 +298,7 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
         let unpinned = pins.is_empty();
         let permitted = |head: Head| {
             if unpinned {
-                self.check(head, request)?;
+                self.format.check(head, request)?;
             }
             if request.write && head.flags & GTF_READONLY != 0 {
                 return Err(EntryError::ReadOnly);

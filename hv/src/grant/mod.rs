@@ -7,6 +7,7 @@
 //! | [`entry`] | what the guest wrote about a reference, and the in-use flags in it |
 //! | [`active`] | who uses a reference, and how often |
 //! | [`pin`] | taking and giving back a use of a reference: the one place where pin counts and `GTF_reading`/`GTF_writing` change |
+//! | [`pin_error`] | why a reference could not be used |
 //! | [`maptrack`] | a holder's records of its CPU mappings |
 //! | [`identity`] | frames of others that a holder's devices reach at machine addresses |
 //! | [`peer`] | the other domain of an operation |
@@ -27,6 +28,7 @@ pub mod identity;
 pub mod maptrack;
 pub mod peer;
 pub mod pin;
+pub mod pin_error;
 pub mod show;
 pub mod swap;
 pub mod table;
@@ -34,5 +36,6 @@ pub mod transfer;
 pub mod version;
 
 pub use entry::EntryError;
-pub use pin::{Pin, PinError, Usage};
+pub use pin::{Pin, Usage};
+pub use pin_error::PinError;
 pub use table::{FrameKind, GrantTable, TableError, TableLimits};

@@ -9,7 +9,7 @@ use crate::{
 /// The domain that the elements of one call name, found once and kept until
 /// another one is named: backends work for one frontend at a time.
 pub struct Peer<H: Host> {
-    found: Option<H::Domain>,
+    found: Option<H::DomainRef>,
 }
 
 impl<H: Host> Peer<H> {
@@ -32,7 +32,7 @@ impl<H: Host> Peer<H> {
         if self.found.as_ref().is_none_or(|found| found.id() != id) {
             self.found = host.domain(id);
         }
-        self.found.as_ref()
+        self.found.as_deref()
     }
 }
 

@@ -7,12 +7,13 @@
 
 use super::{
     active::{ActiveEntry, Part, PinKind, Pins},
-    entry::{EntryError, Granted, Head, Purpose, Request},
-    table::LockedEntry,
+    entry::{Granted, Head, Purpose, Request, SharedEntry},
+    pin_error::PinError,
+    table::{Frames, LockedEntry},
 };
 use crate::{
     addr::{Access, DomId, Gfn, GrantRef, Mfn},
-    host::{Domain, Frame, FrameError, Host, IoMemory},
+    host::{Domain, Frame, Host, IoMemory, SharedPage},
 };
 
 /// How often a transitive grant is resolved again because it changed meanwhile.
@@ -41,38 +42,6 @@ impl Usage {
     }
 }
 
-/// Why a reference could not be pinned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PinError {
-    /// Holder's side: the reference is outside the table.
-    OutOfRange {
-        /// Entries in the table.
-        entries: u32,
-    },
-    /// The domain has no grant table.
-    NoTable,
-    /// The entry does not permit it.
-    Entry(EntryError),
-    /// Another domain uses the reference at the moment.
-    OtherHolder(DomId),
-    /// Too many uses of one kind.
-    TooMany,
-    /// Holder's side: the grant is for copies only, and in use.
-    ForCopiesOnly,
-    /// Granter's side: the part of the page begins outside of it.
-    BadPart,
-    /// Transitive grants are not allowed, or not here.
-    NotTransitive,
-    /// Granter's side: a transitive grant leads to a domain that is not there.
-    NoOrigin,
-    /// Granter's side: a transitive grant kept changing. The holder may try again.
-    Changed,
-    /// Granter's side: the entry names another page, or part of it, than is in use.
-    OtherPage,
-    /// Granter's side: the frame.
-    Frame(FrameError),
-}
-
 /// One use of a grant reference. Must end in [`Pin::release`].
 #[derive(Debug)]
 #[must_use = "a pin that is not released keeps the granter's page for ever"]
@@ -85,11 +54,6 @@ pub struct Pin<F> {
 }
 
 impl<F: Frame> Pin<F> {
-    /// The page alone, for a record that keeps the rest elsewhere.
-    pub(super) fn into_frame(self) -> F {
-        self.frame
-    }
-
     /// The page.
     pub fn frame(&self) -> &F {
         &self.frame
@@ -104,57 +68,77 @@ impl<F: Frame> Pin<F> {
     pub fn granter(&self) -> DomId {
         self.granter
     }
-
-    /// Writing was asked for.
-    pub fn is_writing(&self) -> bool {
-        self.write
-    }
 }
 
-/// The pins that an entry has when one more is added for `holder`.
+/// The pins that an entry has when one more is added for the holder of `request`.
 #[inline(always)]
 fn admit<H: Host>(
+    frames: &Frames<H>,
+    granter: &H::Domain,
     entry: &LockedEntry<'_, H>,
-    request: Request,
-    usage: Usage,
+    request: &Request,
+    kind: PinKind,
 ) -> Result<Pins, PinError> {
-    let pins = entry.active.pins;
-    if !pins.is_empty() && entry.active.holder != request.holder {
-        return Err(other_holder(entry, request));
+    let active = &entry.active;
+    if active.pins.is_empty() {
+        Ok(Pins::one(kind, request.write))
+    } else if active.holder == request.holder {
+        let pins = active.pins.added(kind, request.write);
+        pins.ok_or(PinError::TooMany)
+    } else {
+        let holder = active.holder;
+        Err(other_holder(frames, granter, entry.index, *request, holder))
     }
-    pins.added(usage.kind, usage.write).ok_or(PinError::TooMany)
 }
+
+// What seldom happens is out of line, and looks the entry up again instead of getting
+// it by reference: so what the others work with needs not be in memory.
 
 #[cold]
 #[inline(never)]
-fn other_holder<H: Host>(entry: &LockedEntry<'_, H>, request: Request) -> PinError {
+fn other_holder<H: Host>(
+    frames: &Frames<H>,
+    granter: &H::Domain,
+    index: usize,
+    request: Request,
+    holder: DomId,
+) -> PinError {
+    let shared = frames.shared_entry(granter, index);
     // Who was not granted anything learns nothing about who uses it.
-    match entry.shared.check_grant(request) {
-        Ok(()) => PinError::OtherHolder(entry.active.holder),
-        Err(error) => PinError::Entry(error),
+    match shared.map(|shared| shared.check_grant(request)) {
+        Some(Err(error)) => PinError::Entry(error),
+        Some(Ok(())) | None => PinError::OtherHolder(holder),
     }
 }
 
 /// Sets the in-use flags if the pins do not have them set already.
 #[inline(always)]
-fn begin_use<H: Host>(entry: &LockedEntry<'_, H>, request: Request) -> Result<Head, PinError> {
-    let pins = entry.active.pins;
+fn begin_use<D, P: SharedPage<D>>(
+    shared: &SharedEntry<'_, D, P>,
+    pins: Pins,
+    request: Request,
+) -> Result<Head, PinError> {
     let flags_needed = pins.is_empty() || (request.write && !pins.any_writing());
     if flags_needed {
-        entry
-            .shared
-            .begin_use(request, pins)
-            .map_err(PinError::Entry)
+        shared.begin_use(request, pins).map_err(PinError::Entry)
     } else {
-        Ok(entry.shared.head())
+        Ok(shared.head())
     }
 }
 
 /// Takes back what [`begin_use`] did, when the use did not come about.
 #[cold]
 #[inline(never)]
-fn give_up<H: Host>(entry: &LockedEntry<'_, H>, error: PinError) -> PinError {
-    entry.shared.end_use(entry.active.pins);
+fn give_up<H: Host>(
+    frames: &Frames<H>,
+    granter: &H::Domain,
+    index: usize,
+    pins: Pins,
+    error: PinError,
+) -> PinError {
+    if let Some(shared) = frames.shared_entry(granter, index) {
+        shared.end_use(pins);
+    }
     error
 }
 
@@ -174,61 +158,115 @@ fn granted_part(granted: Granted) -> Result<(Gfn, Part), PinError> {
     }
 }
 
+/// What is known of a page since it was pinned.
+///
+/// Not a part of the result, which would be either this or an error, and so in
+/// memory.
+pub(super) struct Seen {
+    /// Its number.
+    pub mfn: Mfn,
+    /// The flags of its entry.
+    pub flags: u16,
+    /// The part of it that is granted.
+    pub part: Part,
+}
+
+impl Seen {
+    /// Before it was pinned.
+    pub const fn nothing() -> Self {
+        Self {
+            mfn: Mfn::new(u64::MAX),
+            flags: 0,
+            part: Part::WHOLE,
+        }
+    }
+}
+
 /// Adds a use to a locked entry that grants a page of `granter` itself: `pins` is
-/// what [`admit`] said.
+/// what [`admit`] said. `fail` makes the caller's error.
 #[inline(always)]
-fn pin_entry<H: Host>(
+#[expect(clippy::too_many_arguments, reason = "it is a part of two functions")]
+fn pin_entry<H: Host, E>(
     host: &H,
+    frames: &Frames<H>,
     granter: &H::Domain,
     entry: &mut LockedEntry<'_, H>,
     gref: GrantRef,
-    request: Request,
-    usage: Usage,
+    request: &Request,
+    usage: &Usage,
     pins: Pins,
-) -> Result<(H::Frame, Head), PinError> {
+    seen: &mut Seen,
+    fail: impl Fn(PinError) -> E,
+) -> Result<H::Frame, E> {
+    let index = entry.index;
     if !entry.active.pins.is_empty() {
-        return pin_entry_again(host, granter, entry, request, usage, pins);
+        let active = &mut *entry.active;
+        return match pin_again(host, frames, granter, index, active, *request, *usage) {
+            Ok((frame, head)) => {
+                seen.mfn = active.mfn;
+                seen.flags = head.flags;
+                seen.part = active.part;
+                Ok(frame)
+            }
+            Err(error) => Err(fail(error)),
+        };
     }
-    let head = begin_use(entry, request)?;
-    let (gfn, part) =
-        granted_part(entry.shared.granted(head)).map_err(|error| give_up(entry, error))?;
-    let frame = host
-        .pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io)
-        .map_err(|error| give_up(entry, PinError::Frame(error)))?;
+    let give_up = |error| fail(give_up(frames, granter, index, Pins::NONE, error));
+    let head = match entry.shared.begin_use(*request, Pins::NONE) {
+        Ok(head) => head,
+        Err(error) => return Err(fail(PinError::Entry(error))),
+    };
+    let (gfn, part) = match granted_part(entry.shared.granted(head)) {
+        Ok(granted) => granted,
+        Err(error) => return Err(give_up(error)),
+    };
+    let frame = match host.pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io) {
+        Ok(frame) => frame,
+        Err(error) => return Err(give_up(PinError::Frame(error))),
+    };
+    seen.mfn = frame.mfn();
+    seen.flags = head.flags;
+    seen.part = part;
     *entry.active = ActiveEntry {
-        mfn: frame.mfn(),
+        mfn: seen.mfn,
         pins,
         origin_gref: gref,
         origin: granter.id(),
         holder: request.holder,
         part,
     };
-    Ok((frame, head))
+    Ok(frame)
 }
 
 /// The same if the entry is in use already.
 #[inline(never)]
-fn pin_entry_again<H: Host>(
+fn pin_again<H: Host>(
     host: &H,
+    frames: &Frames<H>,
     granter: &H::Domain,
-    entry: &mut LockedEntry<'_, H>,
+    index: usize,
+    active: &mut ActiveEntry,
     request: Request,
     usage: Usage,
-    pins: Pins,
 ) -> Result<(H::Frame, Head), PinError> {
-    if request.purpose == Purpose::Map && entry.active.part.is_for_copies_only() {
+    let pins = active.pins.added(usage.kind, usage.write);
+    let pins = pins.ok_or(PinError::TooMany)?;
+    let entries = frames.entries();
+    let shared = frames.shared_entry(granter, index);
+    let shared = &shared.ok_or(PinError::OutOfRange { entries })?;
+    if request.purpose == Purpose::Map && active.part.is_for_copies_only() {
         return Err(PinError::ForCopiesOnly);
     }
-    let first_writer = request.write && !entry.active.pins.any_writing();
-    let head = begin_use(entry, request)?;
+    let first_writer = request.write && !active.pins.any_writing();
+    let head = begin_use(shared, active.pins, request)?;
     let frame = if first_writer && request.purpose == Purpose::Copy {
-        pin_same(host, granter, entry, usage, head)
+        pin_same(host, granter, shared, active, usage, head)
     } else {
-        host.pin_again(granter, entry.active.mfn, usage.take_type)
+        host.pin_again(granter, active.mfn, usage.take_type)
             .map_err(PinError::Frame)
     };
-    let frame = frame.map_err(|error| give_up(entry, error))?;
-    entry.active.pins = pins;
+    let frame = frame.map_err(|error| give_up(frames, granter, index, active.pins, error))?;
+    active.pins = pins;
     Ok((frame, head))
 }
 
@@ -237,15 +275,16 @@ fn pin_entry_again<H: Host>(
 fn pin_same<H: Host>(
     host: &H,
     granter: &H::Domain,
-    entry: &LockedEntry<'_, H>,
+    shared: &SharedEntry<'_, H::Domain, H::SharedPage>,
+    active: &ActiveEntry,
     usage: Usage,
     head: Head,
 ) -> Result<H::Frame, PinError> {
-    let (gfn, part) = granted_part(entry.shared.granted(head))?;
+    let (gfn, part) = granted_part(shared.granted(head))?;
     let frame = host
         .pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io)
         .map_err(PinError::Frame)?;
-    if frame.mfn() == entry.active.mfn && part == entry.active.part {
+    if frame.mfn() == active.mfn && part == active.part {
         Ok(frame)
     } else {
         Err(PinError::OtherPage)
@@ -310,9 +349,47 @@ pub(super) fn unpin_if_held<H: Host>(
     }
 }
 
+/// Pins `gref` of `granter` for `holder`, to map it. On error nothing has changed.
+///
+/// For who keeps elsewhere what a [`Pin`] has besides the page. Ends in [`unpin`].
+/// Takes the granter's table lock for reading, and the entry's lock. `fail` makes the
+/// caller's error.
+#[inline(always)]
+pub(super) fn pin_to_map<H: Host, E>(
+    host: &H,
+    granter: &H::Domain,
+    gref: GrantRef,
+    holder: DomId,
+    usage: &Usage,
+    seen: &mut Seen,
+    fail: impl Fn(PinError) -> E,
+) -> Result<H::Frame, E> {
+    let Some(state) = granter.state() else {
+        return Err(fail(PinError::NoTable));
+    };
+    let frames = &*state.grants.read();
+    let entry = &mut match frames.lock_entry(host, granter, gref) {
+        Ok(entry) => entry,
+        Err(entries) => return Err(fail(PinError::OutOfRange { entries })),
+    };
+    let request = &Request {
+        holder,
+        purpose: Purpose::Map,
+        write: usage.write,
+    };
+    let pins = match admit(frames, granter, entry, request, usage.kind) {
+        Ok(pins) => pins,
+        Err(error) => return Err(fail(error)),
+    };
+    host.speculation_barrier();
+    pin_entry(
+        host, frames, granter, entry, gref, request, usage, pins, seen, fail,
+    )
+}
+
 impl<F: Frame> Pin<F> {
-    /// Pins `gref` of `granter` for `holder`, to map it. Returns the flags of the
-    /// entry with it. On error nothing has changed.
+    /// Pins `gref` of `granter` for `holder`, to map it. On error nothing has
+    /// changed.
     ///
     /// Takes the granter's table lock for reading, and the entry's lock.
     pub fn take<H: Host<Frame = F>>(
@@ -321,28 +398,16 @@ impl<F: Frame> Pin<F> {
         gref: GrantRef,
         holder: DomId,
         usage: Usage,
-    ) -> Result<(Self, Head), PinError> {
-        let table = &granter.state().ok_or(PinError::NoTable)?.grants;
-        let frames = table.read();
-        let mut entry = frames
-            .lock_entry(host, granter, gref)
-            .map_err(|entries| PinError::OutOfRange { entries })?;
-        let request = Request {
-            holder,
-            purpose: Purpose::Map,
-            write: usage.write,
-        };
-        let pins = admit(&entry, request, usage)?;
-        host.speculation_barrier();
-        let (frame, head) = pin_entry(host, granter, &mut entry, gref, request, usage, pins)?;
-        let pin = Self {
+    ) -> Result<Self, PinError> {
+        let seen = &mut Seen::nothing();
+        let frame = pin_to_map(host, granter, gref, holder, &usage, seen, |error| error)?;
+        Ok(Self {
             frame,
             gref,
             granter: granter.id(),
             kind: usage.kind,
             write: usage.write,
-        };
-        Ok((pin, head))
+        })
     }
 
     /// Gives the use back: pin count and flags first, then the page reference.
@@ -371,17 +436,23 @@ pub struct CopyPin<F> {
     via: Option<GrantRef>,
 }
 
-/// How a look at an entry ended.
-enum Looked<F> {
-    /// It grants a page of the granter's own, which is pinned now.
-    Pinned(CopyPin<F>),
-    /// It grants on what this one granted the granter; nothing is pinned.
+/// Why a look at an entry pinned nothing.
+enum NotPinned {
+    Failed(PinError),
+    /// It grants on what this one granted the granter.
     Transitive(DomId, GrantRef),
+}
+
+impl From<PinError> for NotPinned {
+    fn from(error: PinError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl<F: Frame> CopyPin<F> {
     /// Pins `gref` of `granter` so that `holder` can copy from it, or to it for
-    /// `write`. On error nothing has changed.
+    /// `write`, and passes the pin to `keep`. On error, of which `fail` makes the
+    /// caller's, nothing has changed.
     ///
     /// A transitive grant is resolved first, with no lock held; then both pins
     /// are there, or none. Only one step is allowed: what a transitive grant
@@ -389,17 +460,49 @@ impl<F: Frame> CopyPin<F> {
     ///
     /// Takes the table locks of the granters for reading, and the entries' locks,
     /// one after the other.
-    #[inline(never)]
-    pub fn take<H: Host<Frame = F>>(
+    #[inline(always)]
+    pub fn take<H: Host<Frame = F>, E>(
         host: &H,
         granter: &H::Domain,
         gref: GrantRef,
         holder: DomId,
         write: bool,
-    ) -> Result<Self, PinError> {
-        match look(host, granter, gref, holder, write)? {
-            Looked::Pinned(pin) => Ok(pin),
-            Looked::Transitive(..) => Self::take_transitive(host, granter, gref, holder, write),
+        keep: impl FnOnce(Self),
+        fail: impl Fn(PinError) -> E,
+    ) -> Result<(), E> {
+        let seen = &mut Seen::nothing();
+        match look(host, granter, gref, holder, write, seen) {
+            Ok(frame) => keep(Self::direct::<H>(frame, granter, gref, write, seen)),
+            Err(NotPinned::Failed(error)) => return Err(fail(error)),
+            Err(NotPinned::Transitive(..)) => {
+                match Self::take_transitive(host, granter, gref, holder, write) {
+                    Ok(pin) => keep(pin),
+                    Err(error) => return Err(fail(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The pin of a page that is the granter's own.
+    #[inline(always)]
+    fn direct<H: Host<Frame = F>>(
+        frame: F,
+        granter: &H::Domain,
+        gref: GrantRef,
+        write: bool,
+        seen: &Seen,
+    ) -> Self {
+        Self {
+            pin: Pin {
+                frame,
+                gref,
+                granter: granter.id(),
+                kind: PinKind::Cpu,
+                write,
+            },
+            part: seen.part,
+            via: None,
         }
     }
 
@@ -412,18 +515,21 @@ impl<F: Frame> CopyPin<F> {
         holder: DomId,
         write: bool,
     ) -> Result<Self, PinError> {
+        let seen = &mut Seen::nothing();
         for _ in 0..MAX_ATTEMPTS {
-            let (origin, origin_gref) = match look(host, granter, gref, holder, write)? {
-                Looked::Pinned(pin) => return Ok(pin),
-                Looked::Transitive(origin, origin_gref) => (origin, origin_gref),
+            let (origin, origin_gref) = match look(host, granter, gref, holder, write, seen) {
+                Ok(frame) => return Ok(Self::direct::<H>(frame, granter, gref, write, seen)),
+                Err(NotPinned::Failed(error)) => return Err(error),
+                Err(NotPinned::Transitive(origin, origin_gref)) => (origin, origin_gref),
             };
             if !host.transitive_allowed() || origin == granter.id() {
                 return Err(PinError::NotTransitive);
             }
             let origin = host.domain(origin).ok_or(PinError::NoOrigin)?;
-            let direct = match look(host, &origin, origin_gref, granter.id(), write)? {
-                Looked::Pinned(pin) => pin,
-                Looked::Transitive(..) => return Err(PinError::NotTransitive),
+            let direct = match look(host, &origin, origin_gref, granter.id(), write, seen) {
+                Ok(frame) => Self::direct::<H>(frame, &origin, origin_gref, write, seen),
+                Err(NotPinned::Failed(error)) => return Err(error),
+                Err(NotPinned::Transitive(..)) => return Err(PinError::NotTransitive),
             };
             match pin_transitive(host, granter, gref, holder, write, &direct) {
                 Ok(()) => {
@@ -459,19 +565,21 @@ impl<F: Frame> CopyPin<F> {
     pub fn release<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain) {
         match self.via {
             None => self.pin.release(host, granter),
-            Some(gref) => self.release_transitive(host, granter, gref),
+            Some(via) => release_transitive(host, granter, via, self.pin),
         }
     }
+}
 
-    #[cold]
-    #[inline(never)]
-    fn release_transitive<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain, gref: GrantRef) {
-        unpin(host, granter, gref, self.pin.kind, self.pin.write);
-        match host.domain(self.pin.granter) {
-            Some(origin) => self.pin.release(host, &origin),
-            // It cannot go away while its page is referenced.
-            None => log::error!("{} vanished while pinned", self.pin.granter),
-        }
+/// Gives back both uses of a transitive grant: that of `via`, which led to the page,
+/// and `pin`.
+#[cold]
+#[inline(never)]
+fn release_transitive<H: Host>(host: &H, granter: &H::Domain, via: GrantRef, pin: Pin<H::Frame>) {
+    unpin(host, granter, via, pin.kind, pin.write);
+    match host.domain(pin.granter) {
+        Some(origin) => pin.release(host, &origin),
+        // It cannot go away while its page is referenced.
+        None => log::error!("{} vanished while pinned", pin.granter),
     }
 }
 
@@ -492,36 +600,30 @@ fn look<H: Host>(
     gref: GrantRef,
     holder: DomId,
     write: bool,
-) -> Result<Looked<H::Frame>, PinError> {
+    seen: &mut Seen,
+) -> Result<H::Frame, NotPinned> {
     let table = &granter.state().ok_or(PinError::NoTable)?.grants;
-    let frames = table.read();
-    let mut entry = frames
+    let frames = &*table.read();
+    let entry = &mut frames
         .lock_entry(host, granter, gref)
         .map_err(|entries| PinError::OutOfRange { entries })?;
-    let usage = copy_usage(write);
-    let request = Request {
+    let usage = &copy_usage(write);
+    let request = &Request {
         holder,
         purpose: Purpose::Copy,
         write,
     };
-    let pins = admit(&entry, request, usage)?;
+    let pins = admit(frames, granter, entry, request, usage.kind)?;
     host.speculation_barrier();
     if let Some((granter, gref)) = entry.shared.transitive() {
-        entry.shared.check_grant(request).map_err(PinError::Entry)?;
-        return Ok(Looked::Transitive(granter, gref));
+        let granted = entry.shared.check_grant(*request);
+        granted.map_err(PinError::Entry)?;
+        return Err(NotPinned::Transitive(granter, gref));
     }
-    let (frame, _) = pin_entry(host, granter, &mut entry, gref, request, usage, pins)?;
-    Ok(Looked::Pinned(CopyPin {
-        pin: Pin {
-            frame,
-            gref,
-            granter: granter.id(),
-            kind: usage.kind,
-            write,
-        },
-        part: entry.active.part,
-        via: None,
-    }))
+    let fail = NotPinned::Failed;
+    pin_entry(
+        host, frames, granter, entry, gref, request, usage, pins, seen, fail,
+    )
 }
 
 /// Pins the transitive entry that led to `direct`, if it still does.
@@ -534,7 +636,7 @@ fn pin_transitive<H: Host>(
     direct: &CopyPin<H::Frame>,
 ) -> Result<(), PinError> {
     let table = &granter.state().ok_or(PinError::NoTable)?.grants;
-    let frames = table.read();
+    let frames = &*table.read();
     let mut entry = frames
         .lock_entry(host, granter, gref)
         .map_err(|entries| PinError::OutOfRange { entries })?;
@@ -544,7 +646,7 @@ fn pin_transitive<H: Host>(
         purpose: Purpose::Copy,
         write,
     };
-    let pins = admit(&entry, request, usage)?;
+    let pins = admit(frames, granter, &entry, &request, usage.kind)?;
     host.speculation_barrier();
     let before: ActiveEntry = *entry.active;
     let wanted = ActiveEntry {
@@ -562,7 +664,7 @@ fn pin_transitive<H: Host>(
     if !before.pins.is_empty() && !same {
         return Err(PinError::Changed);
     }
-    let head = begin_use(&entry, request)?;
+    let head = begin_use(&entry.shared, before.pins, request)?;
     let leads_there = Granted::Transitive {
         granter: wanted.origin,
         gref: wanted.origin_gref,

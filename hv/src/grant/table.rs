@@ -137,6 +137,8 @@ pub(super) struct LockedEntry<'a, H: Host> {
     pub shared: SharedEntry<'a, H::Domain, H::SharedPage>,
     /// Who uses it.
     pub active: <H::Spin<ActiveEntry> as SpinLock<ActiveEntry>>::Guard<'a>,
+    /// Which one: for [`Frames::shared_entry`].
+    pub index: usize,
 }
 
 /// Write access to a table's frames, held while one of them is put into the
@@ -330,6 +332,7 @@ impl<H: Host> Frames<H> {
             (Some(shared), Some(active)) => Ok(LockedEntry {
                 shared,
                 active: active.lock(),
+                index,
             }),
             _ => Err(entries),
         }
@@ -592,7 +595,7 @@ impl<H: Host> GrantTable<H> {
     }
 
     /// The frame that entry `gref` grants access to, and the entry's flags, or in
-    /// version 2 its status.
+    /// version 2 its status. Errors as Xen's memory sharing has them.
     ///
     /// Takes the table's lock for reading.
     pub fn granted_frame(

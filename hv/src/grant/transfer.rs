@@ -6,14 +6,19 @@
 
 use hypercall_abi::grant::Gntst;
 
-use super::{peer::Peer, table::Version};
+use super::{
+    entry::EntryError,
+    peer::Peer,
+    table::{GrantTable, Version},
+};
 use crate::{
-    addr::{DomId, Gfn, GrantRef, Mfn},
-    host::{Domain, Host, StealError, TraceEvent},
+    addr::{DomId, Gfn, GrantRef},
+    host::{CannotPlace, Domain, Host, StealError, TraceEvent},
 };
 
 /// Gives the caller's page at `gfn` to the domain `to`, which accepts it by
 /// `gref`. `peer` finds receivers.
+#[inline(always)]
 pub fn transfer<H: Host>(
     host: &H,
     caller: &H::Domain,
@@ -36,19 +41,10 @@ pub fn transfer<H: Host>(
     let page = host
         .page_for(page, receiver, wide)
         .ok_or(Gntst::AddressTooBig)?;
-    let mut committed = None;
-    let commit = || {
-        committed = commit(host, caller.id(), receiver, gref);
-        committed.is_some()
-    };
-    let mfn = host
-        .assign_page(page, receiver, commit)
-        .map_err(|_| failed(to, gref, Gntst::GeneralError))?;
-    host.trace(TraceEvent::Transfer, receiver.id());
-    match committed {
-        Some(version) if complete(host, receiver, gref, version, mfn) => Ok(()),
-        _ => Err(Gntst::GeneralError),
-    }
+    let given = give(host, caller.id(), receiver, &state.grants, gref, page);
+    let placed = given.ok_or_else(|| failed(to, gref, Gntst::GeneralError))?;
+    host.trace(TraceEvent::Transfer, to);
+    placed.map_err(|CannotPlace| Gntst::GeneralError)
 }
 
 #[cold]
@@ -58,48 +54,36 @@ fn failed(to: DomId, gref: GrantRef, status: Gntst) -> Gntst {
     status
 }
 
-/// Marks the receiver's entry as taken. Returns the format it has.
+/// Makes the page one of the receiver's, puts it where the entry wants it and says
+/// so there. `None`: the receiver does not get it. The inner error: it cannot be there.
 ///
-/// Takes the receiver's table lock for reading, and the entry's lock.
-fn commit<H: Host>(
+/// Takes the receiver's table lock for reading, and the entry's lock: the entry is
+/// the same from beginning to end.
+#[inline(always)]
+fn give<H: Host>(
     host: &H,
     giver: DomId,
     receiver: &H::Domain,
+    table: &GrantTable<H>,
     gref: GrantRef,
-) -> Option<Version> {
-    let frames = receiver.state()?.grants.read();
+    page: H::LoosePage,
+) -> Option<Result<(), CannotPlace>> {
+    let frames = table.read();
     let entry = frames.lock_entry(host, receiver, gref).ok()?;
-    entry
-        .shared
-        .commit_transfer(giver)
-        .inspect_err(|error| log::debug!("{} ref {:#x}: {error:?}", receiver.id(), gref.0))
-        .ok()?;
-    Some(frames.version())
-}
-
-/// Puts the page where the receiver wants it and tells it so. False: it cannot be
-/// there, or the entry is another one by now.
-///
-/// Takes the receiver's table lock for reading, and the entry's lock.
-fn complete<H: Host>(
-    host: &H,
-    receiver: &H::Domain,
-    gref: GrantRef,
-    version: Version,
-    mfn: Mfn,
-) -> bool {
-    let Some(state) = receiver.state() else {
-        return false;
+    let commit = || match entry.shared.commit_transfer(giver) {
+        Ok(()) => true,
+        Err(error) => not_accepted(receiver.id(), gref, error),
     };
-    let frames = state.grants.read();
-    if frames.version() != version {
-        return false;
-    }
-    let Ok(entry) = frames.lock_entry(host, receiver, gref) else {
-        return false;
-    };
+    let mfn = host.assign_page(page, receiver, commit).ok()?;
     let placed = host.place_page(receiver, entry.shared.frame(), mfn);
     let known_by = placed.ok().filter(|_| !receiver.is_translated());
     entry.shared.complete_transfer(known_by);
-    placed.is_ok()
+    Some(placed.map(|_| ()))
+}
+
+#[cold]
+#[inline(never)]
+fn not_accepted(receiver: DomId, gref: GrantRef, error: EntryError) -> bool {
+    log::debug!("{receiver} ref {:#x}: {error:?}", gref.0);
+    false
 }

@@ -4,7 +4,7 @@
 use hypercall_abi::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::Outcome;
+use super::{Answer, Call};
 use crate::{
     addr::GuestPtr,
     host::{ELEMENTS_PER_COPY, GuestFault, Host},
@@ -27,6 +27,10 @@ pub trait Command<H: Host> {
     /// The element, as on the wire.
     type Element: Element;
 
+    /// Where the results begin in an element: [`Command::work`] changes nothing
+    /// before.
+    const RESULTS: usize = 0;
+
     /// Works on one element and puts results and status into it. Returns how much
     /// work it was, in frames, or [`UNFINISHED`].
     fn work(&mut self, host: &H, element: &mut Self::Element) -> u32;
@@ -46,55 +50,53 @@ pub trait Command<H: Host> {
     }
 }
 
-/// Works through `count` elements at `at`.
+/// Works through the elements of `call`.
 #[inline(always)]
-pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, at: GuestPtr, count: u32) -> Outcome {
-    let size = size_of::<C::Element>() as u64;
+pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
     // What is copied in at once is checked by the copying.
-    let copied_at_once = (1..=ELEMENTS_PER_COPY as u32).contains(&count);
-    if !copied_at_once && !host.guest_range_ok(at, u64::from(count) * size) {
-        return Outcome::Failed(Errno::Fault);
+    let copied_at_once = (1..=ELEMENTS_PER_COPY as u32).contains(&call.count);
+    if !copied_at_once && !host.guest_range_ok(call.at, bytes::<C::Element>(call.count)) {
+        return Errno::Fault.into();
     }
-    let worked = work_through(host, command, at, count);
+    let mut rest = call;
+    let worked = work_through(host, command, &mut rest);
     // The flush comes first: after it, whatever the elements say is true.
-    let preempted = worked.is_ok_and(|done| done != count);
+    let preempted = worked.is_ok() && rest.count != 0;
     let finished = command.finish(host, preempted);
     match (worked, finished) {
-        (Err(error), _) | (Ok(_), Err(error)) => Outcome::Failed(error),
-        (Ok(done), Ok(())) if done == count => Outcome::Complete,
-        (Ok(done), Ok(())) => Outcome::Continue {
-            elements: done,
-            bytes: u64::from(done) * size,
-            resume: 0,
-        },
+        (Err(error), _) | (Ok(()), Err(error)) => error.into(),
+        (Ok(()), Ok(())) if rest.count == 0 => Answer::COMPLETE,
+        (Ok(()), Ok(())) => host.continue_call(rest),
     }
 }
 
-/// Returns how many elements are done: all, unless preempted.
+/// Bytes of so many elements.
+fn bytes<E>(count: u32) -> u64 {
+    u64::from(count) * size_of::<E>() as u64
+}
+
+/// Works through `rest`, and leaves of it what is not done: nothing, unless
+/// preempted.
 #[inline(always)]
 fn work_through<H: Host, C: Command<H>>(
     host: &H,
     command: &mut C,
-    at: GuestPtr,
-    count: u32,
-) -> Result<u32, Errno> {
-    let size = size_of::<C::Element>() as u64;
-    let mut done = 0;
+    rest: &mut Call,
+) -> Result<(), Errno> {
     let mut budget = Budget { work: 0 };
     let mut most = ELEMENTS_PER_COPY as u32;
-    while done < count {
-        let left = count - done;
-        let here = at.byte_offset(u64::from(done) * size);
-        let wanted = left.min(most) as usize;
-        let worked = host.with_elements(here, wanted, |elements: &mut [C::Element]| {
-            work_on(host, command, here, elements, left, &mut budget)
+    while rest.count != 0 {
+        let wanted = rest.count.min(most) as usize;
+        let worked = host.with_elements(rest.at, wanted, |elements: &mut [C::Element]| {
+            work_on(host, command, elements, rest, &mut budget)
         });
         match worked {
-            Ok(Ok((worked, false))) => done += worked,
-            Ok(Ok((worked, true))) => return Ok(done + worked),
+            Ok(Ok(Worked::All)) => {}
+            Ok(Ok(Worked::Preempted)) => break,
             Ok(Err(error)) => return Err(error),
             Err(GuestFault)
-                if wanted == 1 || !host.guest_range_ok(here, u64::from(left) * size) =>
+                if wanted == 1
+                    || !host.guest_range_ok(rest.at, bytes::<C::Element>(rest.count)) =>
             {
                 return Err(Errno::Fault);
             }
@@ -103,7 +105,7 @@ fn work_through<H: Host, C: Command<H>>(
             Err(GuestFault) => most = 1,
         }
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Work done since the last look at whether something else wants the CPU.
@@ -124,35 +126,43 @@ impl Budget {
     }
 }
 
-/// Works on elements that were copied in from `at`, the first of `left`. Returns
-/// how many are done, and whether to stop there.
+/// How far elements that were copied in at once were worked on.
+enum Worked {
+    All,
+    /// Not all of them, perhaps: something else wants the CPU.
+    Preempted,
+}
+
+/// Works on elements that were copied in, the first of `rest`. Those that are done
+/// are not in `rest` any more.
 #[inline(always)]
 fn work_on<H: Host, C: Command<H>>(
     host: &H,
     command: &mut C,
-    at: GuestPtr,
     elements: &mut [C::Element],
-    left: u32,
+    rest: &mut Call,
     budget: &mut Budget,
-) -> Result<(u32, bool), Errno> {
-    let mut worked = 0;
-    let mut preempted = false;
+) -> Result<Worked, Errno> {
+    let mut done = 0;
+    let mut worked = Worked::All;
     for element in elements.iter_mut() {
         let work = command.work(host, element);
         if work == UNFINISHED {
-            preempted = true;
+            worked = Worked::Preempted;
             break;
         }
-        worked += 1;
-        preempted = budget.spend(host, work, worked == left);
-        if preempted {
+        done += 1;
+        if budget.spend(host, work, done == rest.count) {
+            worked = Worked::Preempted;
             break;
         }
     }
     command.settle(host);
-    let (results, _) = elements.split_at(worked as usize);
-    write(host, command, at, results)?;
-    Ok((worked, preempted))
+    let (results, _) = elements.split_at(done as usize);
+    write(host, command, rest.at, results)?;
+    rest.at = rest.at.byte_offset(bytes::<C::Element>(done));
+    rest.count -= done;
+    Ok(worked)
 }
 
 /// Copies results out; those that cannot be are undone.
@@ -162,18 +172,29 @@ fn write<H: Host, C: Command<H>>(
     to: GuestPtr,
     results: &[C::Element],
 ) -> Result<(), Errno> {
-    if host.copy_to_guest(to, results.as_bytes()).is_ok() {
+    if write_some::<H, C>(host, to, results).is_ok() {
         return Ok(());
     }
-    let size = size_of::<C::Element>() as u64;
     let written = (0..)
-        .zip(results)
+        .zip(results.chunks(1))
         .take_while(|(index, result)| {
-            let to = to.byte_offset(index * size);
-            host.copy_to_guest(to, result.as_bytes()).is_ok()
+            let to = to.byte_offset(bytes::<C::Element>(*index));
+            write_some::<H, C>(host, to, result).is_ok()
         })
         .count();
     let (_, lost) = results.split_at(written);
     command.undo(host, lost);
     Err(Errno::Fault)
+}
+
+/// Copies elements out, from the first result on: what is before it did not change,
+/// and is most of a single element.
+#[inline(always)]
+fn write_some<H: Host, C: Command<H>>(
+    host: &H,
+    to: GuestPtr,
+    elements: &[C::Element],
+) -> Result<(), GuestFault> {
+    let results = elements.as_bytes().get(C::RESULTS..).unwrap_or_default();
+    host.copy_to_guest(to.byte_offset(C::RESULTS as u64), results)
 }

@@ -22,7 +22,7 @@ use hypercall_abi::{
 };
 
 use super::{
-    Outcome,
+    Answer, Call, Hypercall,
     batch::{self, Command, Element, UNFINISHED},
 };
 use crate::{
@@ -43,34 +43,37 @@ use crate::{
 const HEAVY: u32 = 16;
 
 /// The hypercall: `cmd` with `count` elements at `at`.
-pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Outcome {
-    let caller = &host.current();
+pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer {
+    let caller = &*host.current();
     let Some(state) = caller.state() else {
-        return Outcome::Failed(Errno::NoSys);
+        return Errno::NoSys.into();
+    };
+    let call = Call {
+        hypercall: Hypercall::GrantDma,
+        cmd,
+        at,
+        count,
     };
     match cmd {
-        XEN_GDMA_OP_QUERY => each(host, at, count, |op: &mut Query| {
+        XEN_GDMA_OP_QUERY => each(host, call, |op: &mut Query| {
             (status(query(host, caller, op)), 1)
         }),
-        XEN_GDMA_OP_QUERY_DEVICE => each(host, at, count, |op: &mut QueryDevice| {
+        XEN_GDMA_OP_QUERY_DEVICE => each(host, call, |op: &mut QueryDevice| {
             (status(query_device(host, caller, op)), 1)
         }),
-        XEN_GDMA_OP_CONTEXT_CREATE => each(host, at, count, |op: &mut ContextCreate| {
+        XEN_GDMA_OP_CONTEXT_CREATE => each(host, call, |op: &mut ContextCreate| {
             (status(attach::create(host, caller, state, op)), HEAVY)
         }),
         XEN_GDMA_OP_CONTEXT_DESTROY => {
-            each(
-                host,
-                at,
-                count,
-                |op: &mut ContextDestroy| match attach::destroy(host, caller, state, op.context) {
-                    Ok(Destroyed::Done) => (0, HEAVY),
-                    Ok(Destroyed::Preempted) => (0, UNFINISHED),
-                    Err(error) => (Errno::from(error).wire(), HEAVY),
-                },
-            )
+            each(host, call, |op: &mut ContextDestroy| match attach::destroy(
+                host, caller, state, op.context,
+            ) {
+                Ok(Destroyed::Done) => (0, HEAVY),
+                Ok(Destroyed::Preempted) => (0, UNFINISHED),
+                Err(error) => (Errno::from(error).wire(), HEAVY),
+            })
         }
-        XEN_GDMA_OP_DEVICE_ATTACH => each(host, at, count, |op: &mut DeviceAttach| {
+        XEN_GDMA_OP_DEVICE_ATTACH => each(host, call, |op: &mut DeviceAttach| {
             (status(attach::attach(host, caller, state, op)), HEAVY)
         }),
         XEN_GDMA_OP_MAP => {
@@ -78,60 +81,58 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Outcom
                 caller,
                 maps: Maps::new(caller, state),
             };
-            run(host, &mut command, at, count)
+            run(host, &mut command, call)
         }
         XEN_GDMA_OP_UNMAP => {
             let mut command = UnmapCommand::<H> {
                 caller,
                 unmaps: Unmaps::new(caller, state),
             };
-            run(host, &mut command, at, count)
+            run(host, &mut command, call)
         }
         XEN_GDMA_OP_FLUSH => {
             let mut unmaps = Unmaps::new(caller, state);
-            each(host, at, count, |op: &mut Flush| {
-                match unmaps.flush(host, op) {
-                    Ok(frames) => (0, HEAVY + frames),
-                    Err(error) => (Errno::from(error).wire(), HEAVY),
-                }
+            each(host, call, |op: &mut Flush| match unmaps.flush(host, op) {
+                Ok(frames) => (0, HEAVY + frames),
+                Err(error) => (Errno::from(error).wire(), HEAVY),
             })
         }
-        XEN_GDMA_OP_LOOKUP => each(host, at, count, |op: &mut Lookup| {
+        XEN_GDMA_OP_LOOKUP => each(host, call, |op: &mut Lookup| {
             // Each step of the index follows one link of a list.
             let steps = op.index.min(XEN_GDMA_MAX_BATCH);
             (status(lookup(host, caller, op)), 1 + steps)
         }),
-        XEN_GDMA_OP_REVOKE => each(host, at, count, |op: &mut Revoke| {
+        XEN_GDMA_OP_REVOKE => each(host, call, |op: &mut Revoke| {
             match control::revoke(host, caller, state, op) {
                 Ok(frames) => (0, frames),
                 Err(error) => (Errno::from(error).wire(), HEAVY),
             }
         }),
-        XEN_GDMA_OP_SET_LIMITS => each(host, at, count, |op: &mut SetLimits| {
+        XEN_GDMA_OP_SET_LIMITS => each(host, call, |op: &mut SetLimits| {
             (status(control::set_limits(host, caller, op)), 1)
         }),
-        XEN_GDMA_OP_FAULTS => each(host, at, count, |op: &mut Fault| {
+        XEN_GDMA_OP_FAULTS => each(host, call, |op: &mut Fault| {
             (status(faults::faults(host, caller, state, op)), 1)
         }),
-        XEN_GDMA_OP_STATS => each(host, at, count, |op: &mut Stats| {
+        XEN_GDMA_OP_STATS => each(host, call, |op: &mut Stats| {
             (status(control::stats(host, caller, op)), 1)
         }),
-        _ => Outcome::Failed(Errno::NoSys),
+        _ => Errno::NoSys.into(),
     }
 }
 
 /// Works through the elements of a known command. One function for each command:
 /// what one needs of the stack is no burden for another.
 #[inline(never)]
-fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, at: GuestPtr, count: u32) -> Outcome {
-    if count == 0 {
-        return Outcome::Failed(Errno::Inval);
+fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
+    if call.count == 0 {
+        return Errno::Inval.into();
     }
-    if count > XEN_GDMA_MAX_BATCH {
-        return Outcome::Failed(Errno::TooBig);
+    if call.count > XEN_GDMA_MAX_BATCH {
+        return Errno::TooBig.into();
     }
     host.speculation_barrier();
-    batch::run(host, command, at, count)
+    batch::run(host, command, call)
 }
 
 fn status<E: Into<Errno>>(result: Result<(), E>) -> i32 {
@@ -189,15 +190,14 @@ impl<H: Host, E: WithStatus, F: FnMut(&mut E) -> (i32, u32)> Command<H> for Each
 
 fn each<H: Host, E: WithStatus>(
     host: &H,
-    at: GuestPtr,
-    count: u32,
+    call: Call,
     work: impl FnMut(&mut E) -> (i32, u32),
-) -> Outcome {
+) -> Answer {
     let mut command = Each {
         work,
         element: PhantomData,
     };
-    run(host, &mut command, at, count)
+    run(host, &mut command, call)
 }
 
 struct MapCommand<'a, H: Host> {

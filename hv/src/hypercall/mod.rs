@@ -13,22 +13,65 @@ pub mod grant_table;
 
 use hypercall_abi::Errno;
 
-/// How a hypercall ended.
+use crate::addr::GuestPtr;
+
+/// What the guest finds in its register: 0, a negative error number, or while a call
+/// is to be continued whatever the host wants there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+#[must_use = "the guest waits for it"]
+pub struct Answer(i64);
+
+impl Answer {
     /// Every element was worked on.
-    Complete,
-    /// The call as a whole failed.
-    Failed(Errno),
-    /// Preempted. The first elements are done and must not be done again: the
-    /// call is to be continued behind them.
-    Continue {
-        /// Elements done.
-        elements: u32,
-        /// Bytes of the array they take up.
-        bytes: u64,
-        /// What the first of the others is to be continued with: bits of the
-        /// command's number that the command itself does not use.
-        resume: u32,
-    },
+    pub const COMPLETE: Self = Self(0);
+
+    /// For implementations of [`crate::host::Host::continue_call`] alone.
+    pub const fn continued(register: i64) -> Self {
+        Self(register)
+    }
+
+    /// The value of the register.
+    pub const fn register(self) -> i64 {
+        self.0
+    }
+}
+
+/// The call as a whole failed.
+impl From<Errno> for Answer {
+    #[inline(always)]
+    fn from(error: Errno) -> Self {
+        Self(i64::from(error.wire()))
+    }
+}
+
+impl From<Result<(), Errno>> for Answer {
+    #[inline(always)]
+    fn from(result: Result<(), Errno>) -> Self {
+        match result {
+            Ok(()) => Self::COMPLETE,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// Which hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hypercall {
+    /// Number 20.
+    GrantTable,
+    /// Number 47.
+    GrantDma,
+}
+
+/// A hypercall with an array as the guest makes it, or as it is to be continued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Which hypercall.
+    pub hypercall: Hypercall,
+    /// Its command.
+    pub cmd: u32,
+    /// The array.
+    pub at: GuestPtr,
+    /// Elements.
+    pub count: u32,
 }

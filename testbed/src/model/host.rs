@@ -10,6 +10,7 @@ use hv::{
         Frame, FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
         NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
+    hypercall::{Answer, Call},
 };
 use hypercall_abi::{
     Errno,
@@ -53,6 +54,7 @@ impl Host for Machine {
     type Spin<T: Send> = RankedMutex<T>;
     type ReadWrite<T: Send + Sync> = RankedReadWrite<T>;
     type Domain = ModelDomain;
+    type DomainRef = Box<ModelDomain>;
     type Frame = PinnedFrame;
     type SharedPage = ModelSharedPage;
     type LoosePage = ModelLoosePage;
@@ -61,16 +63,16 @@ impl Host for Machine {
 
     const CPU_MAP_TAKES_TYPE: bool = true;
 
-    fn current(&self) -> ModelDomain {
-        self.find(self.current).expect("a vcpu of a domain")
+    fn current(&self) -> Box<ModelDomain> {
+        Box::new(self.find(self.current).expect("a vcpu of a domain"))
     }
 
     fn current_vcpu(&self) -> u32 {
         self.vcpu
     }
 
-    fn domain(&self, id: DomId) -> Option<ModelDomain> {
-        self.find(id.0)
+    fn domain(&self, id: DomId) -> Option<Box<ModelDomain>> {
+        self.find(id.0).map(Box::new)
     }
 
     fn may_map_grant(
@@ -214,7 +216,7 @@ impl Host for Machine {
         written.write_range(dest.start, &bytes);
     }
 
-    fn pin_mfn(&self, mfn: Mfn) -> Result<(ModelDomain, PinnedFrame), FrameError> {
+    fn pin_mfn(&self, mfn: Mfn) -> Result<(Box<ModelDomain>, PinnedFrame), FrameError> {
         let owner = {
             let state = self.state();
             let record = state.frames.get(mfn.number());
@@ -224,7 +226,7 @@ impl Host for Machine {
         let frame = self
             .take_reference(owner, mfn.number(), false)
             .map_err(|_| FrameError::Gone)?;
-        Ok((domain, frame))
+        Ok((Box::new(domain), frame))
     }
 
     fn flush_cache(
@@ -659,6 +661,11 @@ impl Host for Machine {
     fn preempt_requested(&self) -> bool {
         assert_none_held("preemption check");
         self.poll()
+    }
+
+    fn continue_call(&self, rest: Call) -> Answer {
+        assert_none_held("continuation");
+        self.note_continuation(rest)
     }
 
     fn clamp_index(&self, index: usize, len: usize) -> usize {

@@ -4,7 +4,7 @@
 
 use hv::{
     addr::GuestPtr,
-    hypercall::{Outcome, grant_dma, grant_table},
+    hypercall::{Answer, Call, Hypercall, grant_dma, grant_table},
 };
 use hypercall_abi::{
     command::XEN_GDMA_OP_CONTEXT_DESTROY,
@@ -30,32 +30,77 @@ pub struct CallEnd {
     pub steps: u32,
 }
 
-/// Which hypercall.
+pub use hv::hypercall::Hypercall as Number;
+
+/// How one step of a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
-    /// 47.
-    GrantDma,
-    /// 20.
-    GrantTable,
+pub enum Outcome {
+    /// Every element was worked on.
+    Complete,
+    /// The call as a whole failed, with this number.
+    Failed(i32),
+    /// Preempted: the service asked for a continuation.
+    Continue {
+        /// Elements done.
+        elements: u32,
+        /// Bytes of the array they take up.
+        bytes: u64,
+        /// Bits of the command's number, that the command itself does not use.
+        resume: u32,
+    },
 }
 
+/// What a vcpu's register holds when its call is to be continued. No answer of the
+/// service's own is positive.
+const CONTINUED: Answer = Answer::continued(0x5a5a);
+
 impl Machine {
+    /// Notes the continuation that the service asks for.
+    pub(super) fn note_continuation(&self, rest: Call) -> Answer {
+        let before = self
+            .continuation
+            .lock()
+            .expect("continuation")
+            .replace(rest);
+        assert_eq!(before, None, "one continuation of a step");
+        CONTINUED
+    }
+
     /// One step: the call as it would run without being continued.
     pub fn step(&self, number: Number, cmd: u32, at: u64, count: u32) -> Outcome {
         *self.reads.lock().expect("read log") = ReadLog::default();
         self.state().counters.steps += 1;
-        match number {
-            Number::GrantDma => grant_dma::dispatch(self, cmd, GuestPtr(at), count),
-            Number::GrantTable => {
-                let outcome = grant_table::dispatch(self, self.layout, cmd, GuestPtr(at), count);
+        let answer = match number {
+            Hypercall::GrantDma => grant_dma::dispatch(self, cmd, GuestPtr(at), count),
+            Hypercall::GrantTable => {
+                let answer = grant_table::dispatch(self, self.layout, cmd, GuestPtr(at), count);
                 assert_none_held("end of the hypercall");
                 if matches!(cmd, GNTTABOP_SETUP_TABLE | GNTTABOP_SET_VERSION) {
                     for domain in self.domains() {
                         self.look_at_table(domain.setup().id);
                     }
                 }
-                outcome
+                answer
             }
+        };
+        let rest = self.continuation.lock().expect("continuation").take();
+        let Some(rest) = rest else {
+            return match i32::try_from(answer.register()).expect("an error number") {
+                0 => Outcome::Complete,
+                error => Outcome::Failed(error),
+            };
+        };
+        assert_eq!(answer, CONTINUED, "a continuation's answer is the host's");
+        assert_eq!(rest.hypercall, number, "the same hypercall is continued");
+        assert_eq!(
+            rest.cmd & GNTTABOP_CMD_MASK,
+            cmd & GNTTABOP_CMD_MASK,
+            "the same command is continued"
+        );
+        Outcome::Continue {
+            elements: count - rest.count,
+            bytes: rest.at.0 - at,
+            resume: rest.cmd & !GNTTABOP_CMD_MASK,
         }
     }
 
@@ -75,8 +120,7 @@ impl Machine {
             each(outcome);
             match outcome {
                 Outcome::Complete => return CallEnd { value: 0, steps },
-                Outcome::Failed(error) => {
-                    let value = error.wire();
+                Outcome::Failed(value) => {
                     assert!(value < 0, "an error must be negative");
                     return CallEnd { value, steps };
                 }
@@ -95,6 +139,7 @@ impl Machine {
                     assert!(progress && elements < left, "a continuation progresses");
                     assert!(steps < 100_000, "a call that never ends");
                     assert!(elements == 0 || bytes % u64::from(elements) == 0);
+                    assert!(elements != 0 || bytes == 0, "bytes of no elements");
                     at += bytes;
                     left -= elements;
                     cmd = cmd & GNTTABOP_CMD_MASK | resume;

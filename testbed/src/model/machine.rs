@@ -10,7 +10,7 @@ use std::{
 use hv::{
     dma::faults::{self, DeviceFault},
     host::{Domain, TraceEvent},
-    hypercall::grant_table::GuestLayout,
+    hypercall::{Call, grant_table::GuestLayout},
 };
 use hypercall_abi::grant::GNTMAP_READONLY;
 
@@ -454,6 +454,8 @@ pub struct Machine {
     pub(super) vcpu: u32,
     pub(super) layout: GuestLayout,
     pub(super) reads: Arc<Mutex<ReadLog>>,
+    /// What the service asked to be continued in this step.
+    pub(super) continuation: Arc<Mutex<Option<Call>>>,
 }
 
 impl Default for Machine {
@@ -480,6 +482,7 @@ impl Machine {
             vcpu: 0,
             layout: GuestLayout::Native,
             reads: Arc::default(),
+            continuation: Arc::default(),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 
-use hv::hypercall::Outcome;
 use hypercall_abi::{
     command::{
         XEN_GDMA_OP_CONTEXT_CREATE, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH,
@@ -30,7 +29,11 @@ use super::{
     predict::Rules,
     reference::{Entry, Reference},
 };
-use crate::model::{CallEnd, DomainSetup, Machine, domain::Death, hypercall::Number};
+use crate::model::{
+    CallEnd, DomainSetup, Machine,
+    domain::Death,
+    hypercall::{Number, Outcome},
+};
 
 /// The part of a page that is granted.
 #[derive(Clone, Copy, Debug, Default)]

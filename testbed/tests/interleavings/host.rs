@@ -21,7 +21,7 @@ use hv::{
         UnshareError,
     },
     hypercall::{
-        Outcome,
+        Answer, Call,
         grant_table::{self, GuestLayout},
     },
     state::{DomainLimits, DomainState},
@@ -282,8 +282,8 @@ pub struct Inner {
     domains: OnceLock<Vec<Peer>>,
     references: Arc<References>,
     next: AtomicU64,
-    /// Arguments of hypercalls, by address.
-    arguments: std::sync::Mutex<BTreeMap<u64, Vec<u8>>>,
+    /// Arguments of hypercalls: bytes by address.
+    arguments: std::sync::Mutex<BTreeMap<u64, u8>>,
 }
 
 /// The world as one vcpu of domain 1 sees it.
@@ -339,15 +339,15 @@ impl World {
     }
 
     pub fn peer(&self, id: u16) -> Peer {
-        self.domain(DomId(id)).expect("a domain")
+        *self.domain(DomId(id)).expect("a domain")
     }
 
     /// A hypercall of this vcpu with one element.
     pub fn call<T: FromBytes + IntoBytes + Immutable>(&self, cmd: u32, element: &mut T) {
         let at = GuestPtr(0x1000 * u64::from(self.vcpu + 1));
         assert_eq!(self.copy_to_guest(at, element.as_bytes()), Ok(()));
-        let outcome = grant_table::dispatch(self, GuestLayout::Native, cmd, at, 1);
-        assert_eq!(outcome, Outcome::Complete);
+        let answer = grant_table::dispatch(self, GuestLayout::Native, cmd, at, 1);
+        assert_eq!(answer, Answer::COMPLETE);
         assert_eq!(self.copy_from_guest(at, element.as_mut_bytes()), Ok(()));
     }
 
@@ -363,6 +363,7 @@ impl Host for World {
     type Spin<T: Send> = Spin<T>;
     type ReadWrite<T: Send + Sync> = ReadWrite<T>;
     type Domain = Peer;
+    type DomainRef = Box<Peer>;
     type Frame = Page;
     type SharedPage = Shared;
     type LoosePage = Page;
@@ -371,17 +372,18 @@ impl Host for World {
 
     const CPU_MAP_TAKES_TYPE: bool = false;
 
-    fn current(&self) -> Peer {
-        self.peer(1)
+    fn current(&self) -> Box<Peer> {
+        Box::new(self.peer(1))
     }
 
     fn current_vcpu(&self) -> u32 {
         self.vcpu
     }
 
-    fn domain(&self, id: DomId) -> Option<Peer> {
+    fn domain(&self, id: DomId) -> Option<Box<Peer>> {
         let domains = self.inner.domains.get()?;
-        domains.iter().find(|peer| peer.0.id == id.0).cloned()
+        let found = domains.iter().find(|peer| peer.0.id == id.0)?;
+        Some(Box::new(found.clone()))
     }
 
     fn may_map_grant(&self, _: &Peer, _: &Peer, _: u32) -> Result<(), Refused> {
@@ -444,7 +446,7 @@ impl Host for World {
 
     fn copy_between(&self, _: &Page, _: u16, _: &Page, _: u16, _: u16) {}
 
-    fn pin_mfn(&self, _mfn: Mfn) -> Result<(Peer, Page), FrameError> {
+    fn pin_mfn(&self, _mfn: Mfn) -> Result<(Box<Peer>, Page), FrameError> {
         unimplemented!("{OUTSIDE}")
     }
 
@@ -503,7 +505,9 @@ impl Host for World {
 
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
         let arguments = self.inner.arguments.lock().expect("arguments");
-        into.copy_from_slice(arguments.get(&at.0).ok_or(GuestFault)?);
+        for (at, byte) in (at.0..).zip(into) {
+            *byte = *arguments.get(&at).ok_or(GuestFault)?;
+        }
         Ok(())
     }
 
@@ -523,7 +527,7 @@ impl Host for World {
 
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {
         let mut arguments = self.inner.arguments.lock().expect("arguments");
-        arguments.insert(at.0, from.to_vec());
+        arguments.extend((at.0..).zip(from.iter().copied()));
         Ok(())
     }
 
@@ -614,6 +618,10 @@ impl Host for World {
 
     fn preempt_requested(&self) -> bool {
         false
+    }
+
+    fn continue_call(&self, _: Call) -> Answer {
+        unimplemented!("{OUTSIDE}")
     }
 
     fn clamp_index(&self, index: usize, len: usize) -> usize {

@@ -83,7 +83,7 @@ fn two_uses_of_one_entry() {
             move || {
                 let holder = DomId(HOLDER);
                 let taken = Pin::take(&world, &granter, GrantRef(8), holder, usage(write));
-                let (pin, _) = taken.expect("granted");
+                let pin = taken.expect("granted");
                 let wanted = GTF_READING | if write { GTF_WRITING } else { 0 };
                 let seen = flags_v1(&granter, 8);
                 assert_eq!(seen & u32::from(wanted), wanted.into(), "in use");
@@ -183,8 +183,9 @@ fn copy_and_version_switch() {
                 move || {
                     let holder = DomId(HOLDER);
                     let name = GrantRef(gref as u32);
-                    let taken = CopyPin::take(&world, &granter, name, holder, true);
-                    taken.map(|pin| pin.release(&world, &granter)).is_ok()
+                    let release = |pin: CopyPin<_>| pin.release(&world, &granter);
+                    let error = |error| error;
+                    CopyPin::take(&world, &granter, name, holder, true, release, error).is_ok()
                 }
             };
             let other = thread::spawn(copier);
@@ -250,7 +251,7 @@ fn revocation_in_version_2() {
             !(revoked && taken.is_ok()),
             "the granter believes that the page is its own, and it is pinned"
         );
-        if let Ok((pin, _)) = taken {
+        if let Ok(pin) = taken {
             pin.release(&world, &granter);
         }
         assert_eq!(granter.word(1, status).load(Ordering::SeqCst), 0, "status");

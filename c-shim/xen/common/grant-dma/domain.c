@@ -16,25 +16,58 @@
 
 #include "gdma.h"
 
-struct gdma_domain gdma_domain_describe(struct domain *d)
+uint16_t gdma_domain_id(const struct domain *d)
 {
-    return gdma_describe(d);
+    return d->domain_id;
 }
 
-struct gdma_domain gdma_domain_current(void)
+/* It has an address space of its own: not x86 PV. Never changes. */
+bool gdma_domain_is_translated(const struct domain *d)
 {
-    return gdma_describe(current->domain);
+    return paging_mode_translate(d);
+}
+
+/* System domains have none. Does not change as long as the domain can be found. */
+struct grant_table *gdma_domain_table(const struct domain *d)
+{
+    return d->grant_table;
+}
+
+void gdma_domain_set_table(struct domain *d, struct grant_table *table)
+{
+    d->grant_table = table;
+}
+
+/* Of the domain that makes the hypercall. Who can make one has a table. */
+struct grant_table *gdma_domain_current(void)
+{
+    struct grant_table *table = current->domain->grant_table;
+
+    ASSERT(table);
+
+    return table;
+}
+
+uint32_t gdma_vcpu_current(void)
+{
+    return current->vcpu_id;
 }
 
 /*
- * The caller gives the domain back with gdma_domain_put(), on the same CPU.
- * There is none if d is NULL.
+ * NULL: there is no such domain. Else the caller gives the domain back with
+ * gdma_domain_put(), on the same CPU.
  */
-struct gdma_domain gdma_domain_get(uint16_t domid)
+struct grant_table *gdma_domain_get(uint16_t domid)
 {
     struct domain *d = rcu_lock_domain_by_id(domid);
 
-    return d ? gdma_describe(d) : (struct gdma_domain){};
+    if ( !d )
+        return NULL;
+
+    /* What can be found has a table from before until after. */
+    ASSERT(d->grant_table);
+
+    return d->grant_table;
 }
 
 void gdma_domain_put(struct domain *d)
@@ -56,15 +89,6 @@ bool gdma_domain_is_direct_mapped(const struct domain *d)
 bool gdma_domain_releases_cpu_mappings(const struct domain *d)
 {
     return gnttab_release_host_mappings(d);
-}
-
-/*
- * The service's state takes the place of the C tables' in struct domain, so
- * that struct domain stays as it is.
- */
-void gdma_domain_set_state(struct domain *d, void *state)
-{
-    d->grant_table = state;
 }
 
 /* As if the domain had: a port that it cannot use does nothing. */

@@ -194,31 +194,16 @@ static int __init cf_check gdma_register_key(void)
 }
 __initcall(gdma_register_key);
 
-static long grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
-                           unsigned int count, bool compat)
+static always_inline long grant_table_op(unsigned int cmd,
+                                         XEN_GUEST_HANDLE_PARAM(void) uop,
+                                         unsigned int count, bool compat)
 {
-    const struct vcpu *curr = current;
-    struct gdma_progress progress;
-    struct gdma_call call;
-    long rc;
-
 #ifdef CONFIG_PV_SHIM
     if ( unlikely(pv_shim) )
         return pv_shim_grant_table_op(cmd, uop, count);
 #endif
 
-    call.caller = gdma_describe(curr->domain);
-    call.vcpu = curr->vcpu_id;
-    rc = gdma_rs_grant_table_op(cmd, uop.p, count, compat, &call, &progress);
-    if ( rc > 0 )
-    {
-        uop.p = (void *)((unsigned long)uop.p + progress.bytes);
-        rc = hypercall_create_continuation(__HYPERVISOR_grant_table_op, "ihi",
-                                           progress.cmd, uop,
-                                           count - progress.elements);
-    }
-
-    return rc;
+    return gdma_rs_grant_table_op(cmd, uop.p, count, compat);
 }
 
 long do_grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
@@ -238,23 +223,16 @@ int compat_grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
 long do_grant_dma_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) arg,
                      unsigned int count)
 {
-    const struct vcpu *curr = current;
-    struct gdma_progress progress;
-    struct gdma_call call;
-    long rc;
+    return gdma_rs_dma_op(cmd, arg.p, count);
+}
 
-    call.caller = gdma_describe(curr->domain);
-    call.vcpu = curr->vcpu_id;
-    rc = gdma_rs_dma_op(cmd, arg.p, count, &call, &progress);
-
-    if ( rc > 0 )
-    {
-        arg.p = (void *)((unsigned long)arg.p + progress.bytes);
-        rc = hypercall_create_continuation(__HYPERVISOR_grant_dma_op, "ihi",
-                                           progress.cmd, arg, count - progress.elements);
-    }
-
-    return rc;
+/* Called from Rust: the guest makes hypercall op again, with what is left to do. */
+long gdma_continue_call(unsigned int op, uint32_t cmd, void *arg,
+                        uint32_t count)
+{
+    return hypercall_create_continuation(op, "ihi", cmd,
+                                         guest_handle_from_ptr(arg, void),
+                                         count);
 }
 
 /*

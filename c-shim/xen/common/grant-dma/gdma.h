@@ -21,6 +21,12 @@ struct page_info;
 struct pci_dev;
 
 /*
+ * struct grant_table: written in Rust (XenDomain in c-shim/src/domain.rs), and
+ * only its address is known here. It takes the place of the C tables' in struct
+ * domain, so that struct domain stays as it is.
+ */
+
+/*
  * Room that Rust sets aside for one of Xen's locks. locks.c checks that it is
  * enough.
  */
@@ -32,46 +38,12 @@ union gdma_spinlock {
     uint8_t room[GDMA_SPINLOCK_SIZE];
 };
 
-/*
- * A domain, with what is asked about it again and again and never changes (the
- * state: not while anybody has a reference to the domain).
- */
-struct gdma_domain {
-    struct domain *d;
-    void *state;                /* see gdma_domain_set_state() */
-    uint16_t id;
-    bool translated;            /* has an address space of its own: not x86 PV */
-};
-
-static inline struct gdma_domain gdma_describe(struct domain *d)
-{
-    return (struct gdma_domain){
-        .d = d,
-        .state = d->grant_table,
-        .id = d->domain_id,
-        .translated = paging_mode_translate(d),
-    };
-}
-
 /* The newest format of grant entries that the architecture has. */
 #ifdef GNTTAB_MAX_VERSION
 #define GDMA_MAX_VERSION GNTTAB_MAX_VERSION
 #else
 #define GDMA_MAX_VERSION 2
 #endif
-
-/* Who makes a hypercall. */
-struct gdma_call {
-    struct gdma_domain caller;
-    uint32_t vcpu;
-};
-
-/* How far a hypercall came that is to be continued. */
-struct gdma_progress {
-    uint32_t elements;          /* done */
-    uint32_t cmd;               /* to continue with */
-    uint64_t bytes;             /* that the elements take up in the array */
-};
 
 /* How the IOMMU treats a domain: values of gdma_iommu_mode(). */
 #define GDMA_IOMMU_ABSENT        0
@@ -122,7 +94,7 @@ void gdma_rs_fault(struct domain *d, uint32_t context, uint32_t sbdf,
                    uint64_t daddr, bool write);
 void gdma_rs_warn_active_grants(struct domain *d);
 void gdma_rs_show(struct domain *d);
-int gdma_rs_granted_frame(void *state, uint32_t gref, uint64_t *gfn,
+int gdma_rs_granted_frame(struct grant_table *table, uint32_t gref, uint64_t *gfn,
                           uint16_t *flags);
 /* With status, a frame of the status array is meant, if the table has one. */
 int gdma_rs_map_frame_begin(struct domain *d, bool status, uint64_t idx,
@@ -132,17 +104,18 @@ uint32_t gdma_rs_resource_max_frames(const struct domain *d, bool status);
 int gdma_rs_acquire_resource(struct domain *d, bool status, uint32_t frame,
                              uint32_t nr_frames, uint64_t *mfn_list);
 /*
- * Both return 0, a negative error number, or 1: continue the call behind what
- * *progress says is done; it is written in that case only.
+ * Both return what is to be in the guest's register: 0, a negative error number,
+ * or what gdma_continue_call() returned.
  */
 long gdma_rs_grant_table_op(uint32_t cmd, const void *uop, uint32_t count,
-                            bool compat, const struct gdma_call *call,
-                            struct gdma_progress *progress);
-long gdma_rs_dma_op(uint32_t cmd, const void *arg, uint32_t count,
-                    const struct gdma_call *call,
-                    struct gdma_progress *progress);
+                            bool compat);
+long gdma_rs_dma_op(uint32_t cmd, const void *arg, uint32_t count);
 
 /* C, called from Rust. */
+
+/* entry.c */
+long gdma_continue_call(unsigned int op, uint32_t cmd, void *arg,
+                        uint32_t count);
 
 /* options.c */
 extern unsigned int gdma_opt_max_maptrack_frames;
@@ -172,14 +145,17 @@ void gdma_write_lock(void *lock);
 void gdma_write_unlock(void *lock);
 
 /* domain.c */
-struct gdma_domain gdma_domain_describe(struct domain *d);
-struct gdma_domain gdma_domain_current(void);
-struct gdma_domain gdma_domain_get(uint16_t domid);
+uint16_t gdma_domain_id(const struct domain *d);
+bool gdma_domain_is_translated(const struct domain *d);
+struct grant_table *gdma_domain_table(const struct domain *d);
+void gdma_domain_set_table(struct domain *d, struct grant_table *table);
+struct grant_table *gdma_domain_current(void);
+uint32_t gdma_vcpu_current(void);
+struct grant_table *gdma_domain_get(uint16_t domid);
 void gdma_domain_put(struct domain *d);
 bool gdma_domain_is_dying(const struct domain *d);
 bool gdma_domain_is_direct_mapped(const struct domain *d);
 bool gdma_domain_releases_cpu_mappings(const struct domain *d);
-void gdma_domain_set_state(struct domain *d, void *state);
 void gdma_notify(struct domain *d, uint32_t port);
 int gdma_xsm_map(struct domain *holder, struct domain *granter,
                  uint32_t gntmap_flags);
@@ -236,7 +212,8 @@ struct page_info *gdma_page_for(struct page_info *pg, struct domain *receiver,
                                 bool wide_frames);
 bool gdma_page_reserve(struct domain *receiver);
 void gdma_page_unreserve(struct domain *receiver);
-bool gdma_page_assign(struct page_info *pg, struct domain *receiver);
+bool gdma_page_assign(struct page_info *pg, struct domain *receiver,
+                      uint64_t *mfn);
 bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn);
 
 /* guest.c */

@@ -134,8 +134,11 @@ void gdma_page_unreserve(struct domain *receiver)
 }
 
 /* False: the receiver is dying. The room is still set aside. */
-bool gdma_page_assign(struct page_info *pg, struct domain *receiver)
+bool gdma_page_assign(struct page_info *pg, struct domain *receiver,
+                      uint64_t *mfn)
 {
+    *mfn = mfn_x(page_to_mfn(pg));
+
     return !assign_pages(pg, 1, receiver, MEMF_no_refcount);
 }
 

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The sub-operations that work on arrays.
 
-use core::marker::PhantomData;
+use core::{marker::PhantomData, mem::offset_of};
 
 use arrayvec::ArrayVec;
 use hypercall_abi::{
     Errno,
-    grant::{CacheFlush, Gntst, MapGrantRef, SwapGrantRef, UnmapAndReplace, UnmapGrantRef},
+    grant::{
+        CacheFlush, GNTTABOP_CACHE_FLUSH, Gntst, MapGrantRef, SwapGrantRef, UnmapAndReplace,
+        UnmapGrantRef,
+    },
 };
 
 use super::{
+    call,
     layout::{CopyElement, TransferElement},
     read,
 };
@@ -25,7 +29,7 @@ use crate::{
     },
     host::{Domain, ELEMENTS_PER_COPY, Host},
     hypercall::{
-        Outcome,
+        Answer,
         batch::{Command, Element},
     },
 };
@@ -54,6 +58,8 @@ impl<'a, H: Host> MapCommand<'a, H> {
 impl<H: Host> Command<H> for MapCommand<'_, H> {
     type Element = MapGrantRef;
 
+    const RESULTS: usize = offset_of!(MapGrantRef, status);
+
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut MapGrantRef) -> u32 {
         self.mapper.map(host, element)
@@ -64,8 +70,9 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
     fn undo(&mut self, host: &H, elements: &[MapGrantRef]) {
         let mut undoing = UnmapCommand::<H, UnmapGrantRef>::new(self.caller);
         for element in elements.iter().filter(|element| element.status == 0) {
-            undoing
-                .add(|granter| cpu_unmap::undo_map_grant_ref(host, self.caller, granter, element));
+            undoing.add(|granter, keep| {
+                cpu_unmap::undo_map_grant_ref(host, self.caller, granter, element, keep);
+            });
         }
         undoing.settle(host);
     }
@@ -73,35 +80,45 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
 
 /// An element that undoes a mapping.
 pub(super) trait UnmapElement: Element {
+    /// Where the status is.
+    const STATUS: usize;
+
     fn unmap<H: Host>(
         &mut self,
         host: &H,
         caller: &H::Domain,
         peer: &mut Peer<H>,
-    ) -> Option<Ended<H>>;
+        keep: impl FnOnce(Ended<H>),
+    );
 }
 
 impl UnmapElement for UnmapGrantRef {
+    const STATUS: usize = offset_of!(Self, status);
+
     #[inline(always)]
     fn unmap<H: Host>(
         &mut self,
         host: &H,
         caller: &H::Domain,
         peer: &mut Peer<H>,
-    ) -> Option<Ended<H>> {
-        cpu_unmap::unmap_grant_ref(host, caller, peer, self)
+        keep: impl FnOnce(Ended<H>),
+    ) {
+        cpu_unmap::unmap_grant_ref(host, caller, peer, self, keep);
     }
 }
 
 impl UnmapElement for UnmapAndReplace {
+    const STATUS: usize = offset_of!(Self, status);
+
     #[inline(always)]
     fn unmap<H: Host>(
         &mut self,
         host: &H,
         caller: &H::Domain,
         peer: &mut Peer<H>,
-    ) -> Option<Ended<H>> {
-        cpu_unmap::unmap_and_replace(host, caller, peer, self)
+        keep: impl FnOnce(Ended<H>),
+    ) {
+        cpu_unmap::unmap_and_replace(host, caller, peer, self, keep);
     }
 }
 
@@ -123,24 +140,29 @@ impl<'a, H: Host, E> UnmapCommand<'a, H, E> {
         }
     }
 
-    /// Keeps what `unmap` ended for the next TLB flush.
+    /// Keeps what `unmap` ended, which it passes to its second argument, for the next
+    /// TLB flush.
     #[inline(always)]
-    fn add(&mut self, unmap: impl FnOnce(&mut Peer<H>) -> Option<Ended<H>>) {
-        let ended = unmap(&mut self.granter);
-        // There is room for one of each element.
-        if let Some(Err(full)) = ended.map(|ended| self.ended.try_push(ended)) {
-            core::mem::forget(full);
-        }
+    fn add(&mut self, unmap: impl FnOnce(&mut Peer<H>, &mut dyn FnMut(Ended<H>))) {
+        let ended = &mut self.ended;
+        unmap(&mut self.granter, &mut |it| {
+            // There is room for one of each element.
+            if let Err(full) = ended.try_push(it) {
+                core::mem::forget(full);
+            }
+        });
     }
 }
 
 impl<H: Host, E: UnmapElement> Command<H> for UnmapCommand<'_, H, E> {
     type Element = E;
 
+    const RESULTS: usize = E::STATUS;
+
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let caller = self.caller;
-        self.add(|granter| element.unmap(host, caller, granter));
+        self.add(|granter, keep| element.unmap(host, caller, granter, keep));
         1
     }
 
@@ -181,6 +203,8 @@ where
 {
     type Element = E;
 
+    const RESULTS: usize = E::STATUS;
+
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let copied = self.copies.copy(host, &element.decoded());
@@ -218,6 +242,8 @@ where
 {
     type Element = E;
 
+    const RESULTS: usize = E::STATUS;
+
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let (gfn, to, gref) = element.decoded();
         let given = transfer(host, self.caller, &mut self.receiver, gfn, to, gref);
@@ -232,6 +258,8 @@ pub(super) struct SwapCommand<'a, D> {
 
 impl<H: Host> Command<H> for SwapCommand<'_, H::Domain> {
     type Element = SwapGrantRef;
+
+    const RESULTS: usize = offset_of!(SwapGrantRef, status);
 
     fn work(&mut self, host: &H, element: &mut SwapGrantRef) -> u32 {
         let (a, b) = (GrantRef(element.ref_a), GrantRef(element.ref_b));
@@ -251,36 +279,38 @@ impl<H: Host> Command<H> for SwapCommand<'_, H::Domain> {
 /// first that fails ends the call. `resume`: where the search of the first
 /// element's grant goes on.
 #[inline(never)]
-pub(super) fn cache_flush<H: Host>(host: &H, at: GuestPtr, count: u32, mut resume: u32) -> Outcome {
-    let caller = &host.current();
+pub(super) fn cache_flush<H: Host>(
+    host: &H,
+    mut at: GuestPtr,
+    count: u32,
+    mut resume: u32,
+) -> Answer {
+    let caller = &*host.current();
     let size = size_of::<CacheFlush>() as u64;
     if !host.guest_range_ok(at, u64::from(count) * size) {
-        return Outcome::Failed(Errno::Fault);
+        return Errno::Fault.into();
     }
-    for done in 0..count {
-        let preempted = |resume| Outcome::Continue {
-            elements: done,
-            bytes: u64::from(done) * size,
-            resume,
-        };
-        if done != 0 && host.preempt_requested() {
+    for left in (1..=count).rev() {
+        let preempted = |resume| host.continue_call(call(GNTTABOP_CACHE_FLUSH | resume, at, left));
+        if left != count && host.preempt_requested() {
             return preempted(0);
         }
-        let op: CacheFlush = match read(host, at.byte_offset(u64::from(done) * size)) {
+        let op: CacheFlush = match read(host, at) {
             Ok(op) => op,
-            Err(error) => return Outcome::Failed(error),
+            Err(error) => return error.into(),
         };
         loop {
             match cache::cache_flush(host, caller, &op, resume) {
                 Ok(Step::Done) => break,
                 Ok(Step::GoOn(next)) => resume = next,
-                Err(error) => return Outcome::Failed(error),
+                Err(error) => return error.into(),
             }
             if host.preempt_requested() {
                 return preempted(resume);
             }
         }
         resume = 0;
+        at = at.byte_offset(size);
     }
-    Outcome::Complete
+    Answer::COMPLETE
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Structures that 32-bit x86 guests lay out differently, in one form for both.
 
+use core::mem::offset_of;
+
 use hypercall_abi::grant::{
     Copy32, Copy64, GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GetStatusFrames32, GetStatusFrames64,
     Gntst, SetupTable32, SetupTable64, Transfer32, Transfer64,
@@ -67,6 +69,9 @@ impl From<&GetStatusFrames32> for FrameList {
 
 /// An element of `copy`.
 pub(super) trait CopyElement: Element {
+    /// Where the status is.
+    const STATUS: usize;
+
     fn decoded(&self) -> CopyOp;
     fn set_status(&mut self, status: Gntst);
 }
@@ -85,6 +90,8 @@ fn end(is_gref: bool, frame_or_gref: u64, domid: u16, offset: u16) -> End {
 }
 
 impl CopyElement for Copy64 {
+    const STATUS: usize = offset_of!(Self, status);
+
     fn decoded(&self) -> CopyOp {
         let (source, dest) = (&self.source, &self.dest);
         CopyOp {
@@ -110,6 +117,8 @@ impl CopyElement for Copy64 {
 }
 
 impl CopyElement for Copy32 {
+    const STATUS: usize = offset_of!(Self, status);
+
     fn decoded(&self) -> CopyOp {
         let (source, dest) = (&self.source, &self.dest);
         CopyOp {
@@ -136,11 +145,16 @@ impl CopyElement for Copy32 {
 
 /// An element of `transfer`.
 pub(super) trait TransferElement: Element {
+    /// Where the status is.
+    const STATUS: usize;
+
     fn decoded(&self) -> (Gfn, DomId, GrantRef);
     fn set_status(&mut self, status: Gntst);
 }
 
 impl TransferElement for Transfer64 {
+    const STATUS: usize = offset_of!(Self, status);
+
     fn decoded(&self) -> (Gfn, DomId, GrantRef) {
         (Gfn::new(self.gfn), DomId(self.domid), GrantRef(self.gref))
     }
@@ -151,6 +165,8 @@ impl TransferElement for Transfer64 {
 }
 
 impl TransferElement for Transfer32 {
+    const STATUS: usize = offset_of!(Self, status);
+
     fn decoded(&self) -> (Gfn, DomId, GrantRef) {
         (
             Gfn::new(u64::from(self.gfn)),

@@ -24,10 +24,10 @@ use hypercall_abi::{
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use self::elements::{
-    CopyCommand, MapCommand, SwapCommand, TransferCommand, UnmapCommand, UnmapElement, cache_flush,
+    CopyCommand, MapCommand, SwapCommand, TransferCommand, UnmapCommand, cache_flush,
 };
 use self::layout::{CopyElement, TransferElement};
-use super::{Outcome, batch};
+use super::{Answer, Call, Hypercall, batch};
 use crate::{addr::GuestPtr, host::Host};
 
 /// Which layout the caller uses for structures that contain pointers.
@@ -40,86 +40,105 @@ pub enum GuestLayout {
 }
 
 /// The hypercall: `cmd` with `count` elements at `at`.
+///
+/// One function for each command, called last: what one needs of the stack is no
+/// burden for another.
+#[inline(always)]
 pub fn dispatch<H: Host>(
     host: &H,
     layout: GuestLayout,
     cmd: u32,
     at: GuestPtr,
     count: u32,
-) -> Outcome {
-    let (cmd, resume) = (cmd & GNTTABOP_CMD_MASK, cmd & !GNTTABOP_CMD_MASK);
-    if i32::try_from(count).is_err() || (resume != 0 && cmd != GNTTABOP_CACHE_FLUSH) {
-        return Outcome::Failed(Errno::Inval);
+) -> Answer {
+    if i32::try_from(count).is_err() {
+        return Errno::Inval.into();
     }
-    // One function for each: what one needs of the stack is no burden for another.
+    let native = layout == GuestLayout::Native;
     match cmd {
         GNTTABOP_MAP_GRANT_REF => map(host, at, count),
-        GNTTABOP_UNMAP_GRANT_REF => unmap::<H, UnmapGrantRef>(host, at, count),
-        GNTTABOP_COPY if layout == GuestLayout::Compat => copy::<H, Copy32>(host, at, count),
-        GNTTABOP_COPY => copy::<H, Copy64>(host, at, count),
-        GNTTABOP_UNMAP_AND_REPLACE => unmap::<H, UnmapAndReplace>(host, at, count),
-        GNTTABOP_TRANSFER if !host.transfer_allowed() => Outcome::Failed(Errno::OpNotSupp),
-        GNTTABOP_TRANSFER if layout == GuestLayout::Compat => {
-            transfer::<H, Transfer32>(host, at, count)
-        }
-        GNTTABOP_TRANSFER => transfer::<H, Transfer64>(host, at, count),
+        GNTTABOP_UNMAP_GRANT_REF => unmap(host, at, count),
+        GNTTABOP_COPY if native => copy::<H, Copy64>(host, at, count),
+        GNTTABOP_COPY => copy::<H, Copy32>(host, at, count),
+        GNTTABOP_UNMAP_AND_REPLACE => unmap_and_replace(host, at, count),
+        GNTTABOP_TRANSFER if native => transfer::<H, Transfer64>(host, at, count),
+        GNTTABOP_TRANSFER => transfer::<H, Transfer32>(host, at, count),
         GNTTABOP_SWAP_GRANT_REF => swap(host, at, count),
-        GNTTABOP_CACHE_FLUSH => cache_flush(host, at, count, resume),
-        GNTTABOP_SETUP_TABLE => once(count, || tables::setup_table(host, layout, at)),
-        GNTTABOP_GET_STATUS_FRAMES => once(count, || tables::get_status_frames(host, layout, at)),
-        GNTTABOP_DUMP_TABLE => once(count, || tables::dump_table(host, at)),
-        GNTTABOP_QUERY_SIZE => once(count, || tables::query_size(host, at)),
-        GNTTABOP_SET_VERSION => whole(tables::set_version(host, at)),
-        GNTTABOP_GET_VERSION => whole(tables::get_version(host, at)),
-        _ => Outcome::Failed(Errno::NoSys),
+        GNTTABOP_SET_VERSION => tables::set_version(host, at),
+        GNTTABOP_GET_VERSION => tables::get_version(host, at),
+        GNTTABOP_SETUP_TABLE if count == 1 => tables::setup_table(host, layout, at),
+        GNTTABOP_GET_STATUS_FRAMES if count == 1 => tables::get_status_frames(host, layout, at),
+        GNTTABOP_DUMP_TABLE if count == 1 => tables::dump_table(host, at),
+        GNTTABOP_QUERY_SIZE if count == 1 => tables::query_size(host, at),
+        GNTTABOP_SETUP_TABLE
+        | GNTTABOP_GET_STATUS_FRAMES
+        | GNTTABOP_DUMP_TABLE
+        | GNTTABOP_QUERY_SIZE => Errno::Inval.into(),
+        // The other bits say where a preempted search goes on. No other command has any.
+        _ if cmd & GNTTABOP_CMD_MASK == GNTTABOP_CACHE_FLUSH => {
+            cache_flush(host, at, count, cmd & !GNTTABOP_CMD_MASK)
+        }
+        _ if cmd & !GNTTABOP_CMD_MASK != 0 => Errno::Inval.into(),
+        _ => Errno::NoSys.into(),
+    }
+}
+
+/// One of these hypercalls, for [`Host::continue_call`].
+#[inline(always)]
+fn call(cmd: u32, at: GuestPtr, count: u32) -> Call {
+    Call {
+        hypercall: Hypercall::GrantTable,
+        cmd,
+        at,
+        count,
     }
 }
 
 #[inline(never)]
-fn map<H: Host>(host: &H, at: GuestPtr, count: u32) -> Outcome {
-    let caller = host.current();
-    batch::run(host, &mut MapCommand::new(host, &caller), at, count)
+fn map<H: Host>(host: &H, at: GuestPtr, count: u32) -> Answer {
+    let call = call(GNTTABOP_MAP_GRANT_REF, at, count);
+    let caller = &*host.current();
+    batch::run(host, &mut MapCommand::new(host, caller), call)
 }
 
 #[inline(never)]
-fn unmap<H: Host, E: UnmapElement>(host: &H, at: GuestPtr, count: u32) -> Outcome {
-    let caller = host.current();
-    batch::run(host, &mut UnmapCommand::<H, E>::new(&caller), at, count)
+fn unmap<H: Host>(host: &H, at: GuestPtr, count: u32) -> Answer {
+    let call = call(GNTTABOP_UNMAP_GRANT_REF, at, count);
+    let caller = &*host.current();
+    let mut command = UnmapCommand::<H, UnmapGrantRef>::new(caller);
+    batch::run(host, &mut command, call)
 }
 
 #[inline(never)]
-fn copy<H: Host, E: CopyElement>(host: &H, at: GuestPtr, count: u32) -> Outcome {
-    let caller = host.current();
-    batch::run(host, &mut CopyCommand::<H, E>::new(&caller), at, count)
+fn unmap_and_replace<H: Host>(host: &H, at: GuestPtr, count: u32) -> Answer {
+    let call = call(GNTTABOP_UNMAP_AND_REPLACE, at, count);
+    let caller = &*host.current();
+    let mut command = UnmapCommand::<H, UnmapAndReplace>::new(caller);
+    batch::run(host, &mut command, call)
 }
 
 #[inline(never)]
-fn transfer<H: Host, E: TransferElement>(host: &H, at: GuestPtr, count: u32) -> Outcome {
-    let caller = host.current();
-    let mut command = TransferCommand::<H, E>::new(&caller);
-    batch::run(host, &mut command, at, count)
+fn copy<H: Host, E: CopyElement>(host: &H, at: GuestPtr, count: u32) -> Answer {
+    let call = call(GNTTABOP_COPY, at, count);
+    let caller = &*host.current();
+    batch::run(host, &mut CopyCommand::<H, E>::new(caller), call)
 }
 
 #[inline(never)]
-fn swap<H: Host>(host: &H, at: GuestPtr, count: u32) -> Outcome {
-    let caller = host.current();
-    batch::run(host, &mut SwapCommand { caller: &caller }, at, count)
-}
-
-fn whole(result: Result<(), Errno>) -> Outcome {
-    match result {
-        Ok(()) => Outcome::Complete,
-        Err(error) => Outcome::Failed(error),
+fn transfer<H: Host, E: TransferElement>(host: &H, at: GuestPtr, count: u32) -> Answer {
+    if !host.transfer_allowed() {
+        return Errno::OpNotSupp.into();
     }
+    let call = call(GNTTABOP_TRANSFER, at, count);
+    let caller = &*host.current();
+    batch::run(host, &mut TransferCommand::<H, E>::new(caller), call)
 }
 
-/// For operations that take exactly one element.
-fn once(count: u32, operation: impl FnOnce() -> Result<(), Errno>) -> Outcome {
-    if count == 1 {
-        whole(operation())
-    } else {
-        Outcome::Failed(Errno::Inval)
-    }
+#[inline(never)]
+fn swap<H: Host>(host: &H, at: GuestPtr, count: u32) -> Answer {
+    let call = call(GNTTABOP_SWAP_GRANT_REF, at, count);
+    let caller = &*host.current();
+    batch::run(host, &mut SwapCommand { caller }, call)
 }
 
 fn read<H: Host, T: FromBytes + IntoBytes + Immutable + KnownLayout>(
@@ -138,5 +157,18 @@ fn write<H: Host, T: IntoBytes + Immutable>(
     value: &T,
 ) -> Result<(), Errno> {
     host.copy_to_guest(at, value.as_bytes())
+        .map_err(|_| Errno::Fault)
+}
+
+/// Copies `value` out from its byte `first` on: what is before it did not change.
+#[inline(always)]
+fn write_rest<H: Host, T: IntoBytes + Immutable>(
+    host: &H,
+    at: GuestPtr,
+    value: &T,
+    first: usize,
+) -> Result<(), Errno> {
+    let rest = value.as_bytes().get(first..).unwrap_or_default();
+    host.copy_to_guest(at.byte_offset(first as u64), rest)
         .map_err(|_| Errno::Fault)
 }

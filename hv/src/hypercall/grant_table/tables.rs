@@ -11,29 +11,36 @@ use hypercall_abi::{
     },
 };
 
-use super::{GuestLayout, layout::FrameList, read, write};
+use super::{GuestLayout, layout::FrameList, read, write, write_rest};
 use crate::{
     addr::{DomId, GuestPtr},
-    grant::{TableError, table::GrantTable},
+    grant::{TableError, peer::Peer, table::GrantTable},
     host::{Domain, Host, SharedPage},
+    hypercall::Answer,
 };
 
-/// The domain a table operation is about.
-fn target<H: Host>(host: &H, domid: DomId) -> Option<H::Domain> {
+/// The domain a table operation is about. `peer` finds it.
+fn target<'a, H: Host>(
+    host: &H,
+    caller: &'a H::Domain,
+    peer: &'a mut Peer<H>,
+    domid: DomId,
+) -> Option<&'a H::Domain> {
     if domid == DomId::SELF {
-        Some(host.current())
+        Some(caller)
     } else {
-        host.domain(domid)
+        peer.find(host, caller, domid)
     }
 }
 
 #[inline(never)]
-pub(super) fn setup_table<H: Host>(
-    host: &H,
-    layout: GuestLayout,
-    at: GuestPtr,
-) -> Result<(), Errno> {
-    let caller = &host.current();
+pub(super) fn setup_table<H: Host>(host: &H, layout: GuestLayout, at: GuestPtr) -> Answer {
+    try_setup_table(host, layout, at).into()
+}
+
+#[inline(always)]
+fn try_setup_table<H: Host>(host: &H, layout: GuestLayout, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &*host.current();
     let (list, status_offset) = match layout {
         GuestLayout::Native => {
             let op: SetupTable64 = read(host, at)?;
@@ -51,12 +58,17 @@ pub(super) fn setup_table<H: Host>(
 }
 
 #[inline(never)]
-pub(super) fn get_status_frames<H: Host>(
+pub(super) fn get_status_frames<H: Host>(host: &H, layout: GuestLayout, at: GuestPtr) -> Answer {
+    try_get_status_frames(host, layout, at).into()
+}
+
+#[inline(always)]
+fn try_get_status_frames<H: Host>(
     host: &H,
     layout: GuestLayout,
     at: GuestPtr,
 ) -> Result<(), Errno> {
-    let caller = &host.current();
+    let caller = &*host.current();
     let (list, status_offset) = match layout {
         GuestLayout::Native => {
             let op: GetStatusFrames64 = read(host, at)?;
@@ -88,10 +100,11 @@ fn list_frames<H: Host>(
     if !host.guest_range_ok(list.at, u64::from(list.nr_frames) * list.entry_size) {
         return Err(Errno::Fault);
     }
-    let Some(owner) = target(host, list.dom) else {
+    let mut peer = Peer::new();
+    let Some(owner) = target(host, caller, &mut peer, list.dom) else {
         return Ok(Gntst::BadDomain);
     };
-    if host.may_setup_table(caller, &owner).is_err() {
+    if host.may_setup_table(caller, owner).is_err() {
         return Ok(Gntst::PermissionDenied);
     }
     let Some(state) = owner.state() else {
@@ -99,7 +112,7 @@ fn list_frames<H: Host>(
     };
     let mut status = Gntst::Okay;
     let mut each = |index: u32, page: &H::SharedPage| {
-        let gfn = page.gfn(&owner).map_or(u64::MAX, |gfn| gfn.number());
+        let gfn = page.gfn(owner).map_or(u64::MAX, |gfn| gfn.number());
         match write_frame(host, list, index, gfn) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -108,7 +121,7 @@ fn list_frames<H: Host>(
             }
         }
     };
-    match walk(&owner, &state.grants, &mut each) {
+    match walk(owner, &state.grants, &mut each) {
         Ok(()) => Ok(status),
         Err(error) => {
             log::debug!("{} grant table: {error:?}", owner.id());
@@ -130,11 +143,16 @@ fn write_frame<H: Host>(host: &H, list: &FrameList, index: u32, gfn: u64) -> Res
 }
 
 #[inline(never)]
-pub(super) fn query_size<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &host.current();
+pub(super) fn query_size<H: Host>(host: &H, at: GuestPtr) -> Answer {
+    try_query_size(host, at).into()
+}
+
+#[inline(always)]
+fn try_query_size<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &*host.current();
     let mut op: QuerySize = read(host, at)?;
-    let asked = target(host, DomId(op.dom));
-    op.status = match &asked {
+    let mut peer = Peer::new();
+    op.status = match target(host, caller, &mut peer, DomId(op.dom)) {
         None => Gntst::BadDomain,
         Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
         Some(owner) => match owner.state() {
@@ -147,19 +165,24 @@ pub(super) fn query_size<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
         },
     }
     .wire();
-    write(host, at, &op)
+    write_rest(host, at, &op, offset_of!(QuerySize, nr_frames))
 }
 
 /// References that `dump_table` shows: a guest must not keep the console busy.
 const SHOWN_TO_GUEST: usize = 16;
 
-/// Shows a table on Xen's console, in the guests' rate-limited part of the log.
 #[inline(never)]
-pub(super) fn dump_table<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &host.current();
+pub(super) fn dump_table<H: Host>(host: &H, at: GuestPtr) -> Answer {
+    try_dump_table(host, at).into()
+}
+
+/// Shows a table on Xen's console, in the guests' rate-limited part of the log.
+#[inline(always)]
+fn try_dump_table<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &*host.current();
     let mut op: DumpTable = read(host, at)?;
-    let asked = target(host, DomId(op.dom));
-    op.status = match &asked {
+    let mut peer = Peer::new();
+    op.status = match target(host, caller, &mut peer, DomId(op.dom)) {
         None => Gntst::BadDomain,
         Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
         Some(owner) => match owner.state() {
@@ -177,8 +200,13 @@ pub(super) fn dump_table<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
 }
 
 #[inline(never)]
-pub(super) fn set_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &host.current();
+pub(super) fn set_version<H: Host>(host: &H, at: GuestPtr) -> Answer {
+    try_set_version(host, at).into()
+}
+
+#[inline(always)]
+fn try_set_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &*host.current();
     let mut op: SetVersion = read(host, at)?;
     let state = caller.state().ok_or(Errno::NoSys)?;
     let result = state.grants.set_version(host, caller, op.version);
@@ -188,14 +216,21 @@ pub(super) fn set_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> 
 }
 
 #[inline(never)]
-pub(super) fn get_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &host.current();
-    let mut op: GetVersion = read(host, at)?;
-    let owner = target(host, DomId(op.dom)).ok_or(Errno::Srch)?;
-    host.may_query_table(caller, &owner)
+pub(super) fn get_version<H: Host>(host: &H, at: GuestPtr) -> Answer {
+    try_get_version(host, at).into()
+}
+
+#[inline(always)]
+fn try_get_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
+    let caller = &*host.current();
+    let op: GetVersion = read(host, at)?;
+    let mut peer = Peer::new();
+    let owner = target(host, caller, &mut peer, DomId(op.dom)).ok_or(Errno::Srch)?;
+    host.may_query_table(caller, owner)
         .map_err(|_| Errno::Perm)?;
-    op.version = owner.state().ok_or(Errno::Srch)?.grants.version().number();
-    write(host, at, &op)
+    let version = owner.state().ok_or(Errno::Srch)?.grants.version().number();
+    let at = at.byte_offset(offset_of!(GetVersion, version) as u64);
+    write(host, at, &version)
 }
 
 // A table error has no number of its own in `setup_table`.
