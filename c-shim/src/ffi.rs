@@ -207,6 +207,7 @@ unsafe extern "C" {
     pub(crate) fn gdma_page_place(owner: *mut Domain, gfn: u64, mfn: u64) -> bool;
 
     // guest.c
+    pub(crate) safe fn gdma_wide_registers() -> bool;
     pub(crate) safe fn gdma_guest_range_okay(at: *const c_void, bytes: u64) -> bool;
     pub(crate) fn gdma_guest_read(to: *mut u8, from: *const c_void, len: c_uint) -> c_uint;
     pub(crate) fn gdma_guest_write(to: *mut c_void, from: *const u8, len: c_uint) -> c_uint;

@@ -74,6 +74,10 @@ impl Host for Xen {
     }
 
     #[inline(always)]
+    fn has_wide_registers(&self) -> bool {
+        ffi::gdma_wide_registers()
+    }
+
     fn current_vcpu(&self) -> u32 {
         ffi::gdma_vcpu_current()
     }

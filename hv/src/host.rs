@@ -344,6 +344,9 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// The domain that makes the hypercall.
     fn current(&self) -> Self::DomainRef;
 
+    /// The caller's registers have 64 bits.
+    fn has_wide_registers(&self) -> bool;
+
     /// The number of the vcpu that makes the hypercall, within its domain.
     fn current_vcpu(&self) -> u32;
 

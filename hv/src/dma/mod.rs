@@ -12,6 +12,7 @@
 //! | [`faults`] | what the IOMMU has stopped devices from doing |
 //! | [`control`] | revocation by the granter, limits, counters |
 //! | [`query`] | what the service offers, and which treatment a device needs |
+//! | [`single`] | `map` and `unmap` of one frame, with everything in registers |
 //! | [`space`] | the device address spaces of a domain, by number |
 //! | [`context`] | a device address space: pages, mappings, free addresses |
 //! | [`quota`] | how much a domain may hold |
@@ -34,6 +35,7 @@ pub mod lookup;
 pub mod map;
 pub mod query;
 pub mod quota;
+pub mod single;
 pub mod space;
 pub mod unflushed;
 pub mod unmap;

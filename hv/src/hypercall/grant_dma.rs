@@ -8,9 +8,9 @@ use hypercall_abi::{
     command::{
         XEN_GDMA_MAX_BATCH, XEN_GDMA_MAX_FRAMES, XEN_GDMA_OP_CONTEXT_CREATE,
         XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH, XEN_GDMA_OP_FAULTS,
-        XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY,
-        XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS,
-        XEN_GDMA_OP_UNMAP,
+        XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_MAP_REG,
+        XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS,
+        XEN_GDMA_OP_STATS, XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG,
     },
     context::{ContextCreate, ContextDestroy, DeviceAttach},
     control::{Revoke, SetLimits, Stats},
@@ -33,6 +33,7 @@ use crate::{
         lookup::lookup,
         map::Maps,
         query::{query, query_device},
+        single,
         unmap::Unmaps,
     },
     host::{Domain, Host},
@@ -117,6 +118,20 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer
         XEN_GDMA_OP_STATS => each(host, call, |op: &mut Stats| {
             (status(control::stats(host, caller, op)), 1)
         }),
+        XEN_GDMA_OP_MAP_REG | XEN_GDMA_OP_UNMAP_REG if !host.has_wide_registers() => {
+            Errno::OpNotSupp.into()
+        }
+        XEN_GDMA_OP_MAP_REG => {
+            host.speculation_barrier();
+            match single::map(host, caller, state, at.0, count) {
+                Ok(daddr) => Answer::value(daddr),
+                Err(error) => error.into(),
+            }
+        }
+        XEN_GDMA_OP_UNMAP_REG => {
+            host.speculation_barrier();
+            single::unmap(host, caller, state, at.0, count).into()
+        }
         _ => Errno::NoSys.into(),
     }
 }

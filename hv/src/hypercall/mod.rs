@@ -25,6 +25,11 @@ impl Answer {
     /// Every element was worked on.
     pub const COMPLETE: Self = Self(0);
 
+    /// A result that is not an error: what does not fit is one.
+    pub fn value(value: u64) -> Self {
+        i64::try_from(value).map_or_else(|_| Errno::Range.into(), Self)
+    }
+
     /// For implementations of [`crate::host::Host::continue_call`] alone.
     pub const fn continued(register: i64) -> Self {
         Self(register)

@@ -82,6 +82,51 @@
 #define XEN_GDMA_OP_STATS 15
 
 /**
+ * Map one frame, with everything in registers: no memory is read or written. For
+ * 64-bit callers. The second argument is a guest frame number, or with
+ * `XEN_GDMA_REG_GRANT` the granter's domain id << 32 | grant reference; the third one
+ * the number of the context | `XEN_GDMA_REG_*`. Returns the device address, which is
+ * above 0, or a negative error number: one of `xen_gdma_map`, `-EINVAL` for unknown
+ * flags too, and `-EOPNOTSUPP` for 32-bit callers too. A mapping made so has no handle;
+ * it can be named by its device address.
+ */
+#define XEN_GDMA_OP_MAP_REG 16
+
+/**
+ * Unmap one frame, with everything in registers. For 64-bit callers. The second
+ * argument is the device address of a mapping of one frame; the third one the number
+ * of the context, and `XEN_GDMA_REG_NO_FLUSH` if wanted. Returns 0 or a negative error
+ * number: one of `xen_gdma_unmap`, `-EINVAL` for unknown flags too, and `-EOPNOTSUPP`
+ * for 32-bit callers.
+ */
+#define XEN_GDMA_OP_UNMAP_REG 17
+
+/**
+ * Register form: the number of the context.
+ */
+#define XEN_GDMA_REG_CONTEXT 65535
+
+/**
+ * Register form: devices may read.
+ */
+#define XEN_GDMA_REG_READ (1 << 16)
+
+/**
+ * Register form: devices may write.
+ */
+#define XEN_GDMA_REG_WRITE (1 << 17)
+
+/**
+ * Register form: a grant, not an own frame.
+ */
+#define XEN_GDMA_REG_GRANT (1 << 18)
+
+/**
+ * Register form: `XEN_GDMA_NO_FLUSH`.
+ */
+#define XEN_GDMA_REG_NO_FLUSH (1 << 19)
+
+/**
  * Most elements of one call. A larger count answers `-E2BIG`, a count of zero
  * `-EINVAL`; nothing is done in either case.
  */

@@ -67,6 +67,10 @@ impl Host for Machine {
         Box::new(self.find(self.current).expect("a vcpu of a domain"))
     }
 
+    fn has_wide_registers(&self) -> bool {
+        self.layout == hv::hypercall::grant_table::GuestLayout::Native
+    }
+
     fn current_vcpu(&self) -> u32 {
         self.vcpu
     }

@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use hypercall_abi::{
     command::{
         XEN_GDMA_OP_CONTEXT_CREATE, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH,
-        XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_QUERY,
-        XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS,
-        XEN_GDMA_OP_UNMAP,
+        XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_MAP_REG,
+        XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS,
+        XEN_GDMA_OP_STATS, XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG, XEN_GDMA_REG_CONTEXT,
+        XEN_GDMA_REG_GRANT, XEN_GDMA_REG_NO_FLUSH, XEN_GDMA_REG_READ, XEN_GDMA_REG_WRITE,
     },
     context::{ContextCreate, ContextDestroy, DeviceAttach},
     control::{Revoke, SetLimits, Stats},
@@ -19,7 +20,10 @@ use hypercall_abi::{
         UnmapAndReplace, UnmapGrantRef,
     },
     lookup::Lookup,
-    mapping::{Flush, Map, Unmap},
+    mapping::{
+        Flush, Map, Unmap, XEN_GDMA_MAP_READ, XEN_GDMA_MAP_WRITE, XEN_GDMA_NO_FLUSH,
+        XEN_GDMA_UNMAP_BY_DADDR,
+    },
     query::Query,
 };
 
@@ -155,6 +159,76 @@ impl Checked {
     /// `lookup`.
     pub fn lookup(&mut self, caller: u16, elements: &mut [Lookup]) -> CallEnd {
         self.run(caller, Number::GrantDma, XEN_GDMA_OP_LOOKUP, elements)
+    }
+
+    /// The register form of `map`, which must answer what the array form would. Returns
+    /// the register.
+    pub fn map_register(&mut self, caller: u16, what: u64, word: u32) -> i64 {
+        let vcpu = self.machine.vcpu_of(caller);
+        let register = vcpu.call_register(XEN_GDMA_OP_MAP_REG, what, word);
+        let grant = word & XEN_GDMA_REG_GRANT != 0;
+        let flags = [
+            (XEN_GDMA_REG_READ, XEN_GDMA_MAP_READ),
+            (XEN_GDMA_REG_WRITE, XEN_GDMA_MAP_WRITE),
+            (XEN_GDMA_REG_NO_FLUSH, XEN_GDMA_NO_FLUSH),
+        ];
+        let flags = flags.iter().filter(|(bit, _)| word & bit != 0);
+        let before = Map {
+            context: word & XEN_GDMA_REG_CONTEXT,
+            kind: u16::from(grant),
+            domid: if grant { (what >> 32) as u16 } else { 0 },
+            source: if grant { what & 0xffff_ffff } else { what },
+            nr_frames: 1,
+            flags: flags.fold(0, |all, (_, flag)| all | flag),
+            ..Map::default()
+        };
+        let mut after = before;
+        if register < 0 {
+            after.status = register as i32;
+        } else {
+            after.daddr = register as u64;
+            after.handle = self.handle_at(caller, before.context, after.daddr);
+        }
+        self.judge_one(caller, &before, &after);
+        register
+    }
+
+    fn handle_at(&self, caller: u16, context: u32, addr: u64) -> u64 {
+        let mut op = [Lookup {
+            context,
+            addr,
+            ..Lookup::default()
+        }];
+        let vcpu = self.machine.vcpu_of(caller);
+        vcpu.call_with(Number::GrantDma, XEN_GDMA_OP_LOOKUP, &mut op);
+        assert_eq!(op[0].status, 0, "what was mapped can be looked up");
+        op[0].handle
+    }
+
+    /// The register form of `unmap`, likewise.
+    pub fn unmap_register(&mut self, caller: u16, daddr: u64, word: u32) -> i64 {
+        let vcpu = self.machine.vcpu_of(caller);
+        let register = vcpu.call_register(XEN_GDMA_OP_UNMAP_REG, daddr, word);
+        let no_flush = word & XEN_GDMA_REG_NO_FLUSH != 0;
+        let before = Unmap {
+            context: word & XEN_GDMA_REG_CONTEXT,
+            daddr,
+            nr_frames: 1,
+            flags: XEN_GDMA_UNMAP_BY_DADDR | if no_flush { XEN_GDMA_NO_FLUSH } else { 0 },
+            ..Unmap::default()
+        };
+        let after = Unmap {
+            status: register as i32,
+            ..before
+        };
+        self.judge_one(caller, &before, &after);
+        register
+    }
+
+    fn judge_one<T: Element>(&mut self, caller: u16, before: &T, after: &T) {
+        let whole = std::slice::from_ref;
+        let done = Outcome::Complete;
+        self.judge_step((caller, false), done, whole(before), whole(after), 0);
     }
 
     /// `context_create`.

@@ -376,6 +376,10 @@ impl Host for World {
         Box::new(self.peer(1))
     }
 
+    fn has_wide_registers(&self) -> bool {
+        true
+    }
+
     fn current_vcpu(&self) -> u32 {
         self.vcpu
     }

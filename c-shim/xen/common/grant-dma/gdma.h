@@ -217,6 +217,7 @@ bool gdma_page_assign(struct page_info *pg, struct domain *receiver,
 bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn);
 
 /* guest.c */
+bool gdma_wide_registers(void);
 bool gdma_guest_range_okay(const void *p, uint64_t bytes);
 unsigned int gdma_guest_read(void *to, const void *from, unsigned int len);
 unsigned int gdma_guest_write(void *to, const void *from, unsigned int len);

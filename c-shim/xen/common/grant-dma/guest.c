@@ -9,6 +9,18 @@
 
 #include "gdma.h"
 
+/* The calling guest's registers have 64 bits. */
+bool gdma_wide_registers(void)
+{
+#ifdef CONFIG_COMPAT
+    return !current->hcall_compat;
+#elif defined(CONFIG_ARM_64)
+    return is_64bit_domain(current->domain);
+#else
+    return true;
+#endif
+}
+
 bool gdma_guest_range_okay(const void *p, uint64_t bytes)
 {
     return guest_handle_okay(guest_handle_from_ptr(p, void), bytes);
