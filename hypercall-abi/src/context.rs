@@ -15,10 +15,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// regions of the machine's devices and of the addresses of interrupts. It has at least room for as many frames as
 /// the domain may pin, unless `max_daddr` or the IOMMU leaves less.
 ///
-/// Element errors, in the order in which they are found: `-EINVAL` padding or
-/// `flags` not zero, or `max_daddr` leaves not even one page; `-EOPNOTSUPP` the
-/// caller's devices are not behind an IOMMU; `-ENOBUFS` the domain's limit of
-/// contexts is reached; `-ENOSPC` the IOMMU has no number left for another address
+/// Element errors: `-EINVAL` padding or `flags` not zero, or `max_daddr` leaves not
+/// even one page; `-EOPNOTSUPP` the caller's devices are not behind an IOMMU;
+/// `-ENOBUFS` the domain's limit of contexts is reached, or it may not pin anything;
+/// `-ENOSPC` the IOMMU has no number left for another address
 /// space; `-ENOMEM` Xen has no memory.
 #[repr(C)]
 #[derive(

@@ -7,13 +7,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// One element of `XEN_GDMA_OP_REVOKE`: the caller, a granter, ends every DMA
 /// mapping that a reference of its own is part of.
 ///
-/// When the call has returned 0, no device reaches the frame through the reference
-/// any more. A mapping is revoked as a whole: its handle is stale, and the holder's
-/// devices fault from then on. CPU mappings and copies are not touched; they end
-/// as they always have. To keep the reference from being used again, change the
-/// entry first.
+/// When the call has returned 0, no device reaches the frame through a DMA mapping of
+/// the reference any more. A mapping is revoked as a whole: its handle is stale, and the
+/// holder's devices fault from then on. Mappings and copies that the grant-table
+/// hypercall makes are not touched, also not what it makes reachable to devices of PV
+/// domains; they end as they always have. To keep the reference from being used again,
+/// change the entry first, which Xen looks at unless the holder has other uses of it.
 ///
-/// Element errors: `-EINVAL` padding not zero; `-ERANGE` the reference is outside the caller's table;
+/// Element errors: `-ERANGE` the reference is outside the caller's table;
 /// `-EIO` the IOMMU failed: the mapping, or the pin of its frames, remains.
 #[repr(C)]
 #[derive(
@@ -24,13 +25,9 @@ pub struct Revoke {
     pub gref: u32,
     /// OUT: 0 or a negative error number.
     pub status: i32,
-    /// OUT: mappings that were ended; 0 if there were none.
-    pub mappings: u32,
-    /// IN: zero.
-    pub pad0: u32,
 }
 
-const _: () = assert!(size_of::<Revoke>() == 16);
+const _: () = assert!(size_of::<Revoke>() == 8);
 
 /// In a field of `xen_gdma_set_limits`: leave the limit as it is.
 pub const XEN_GDMA_LIMIT_KEEP: u32 = 0xffff_ffff;

@@ -423,3 +423,118 @@ fn a_failed_flush_of_an_earlier_context_is_told() {
     assert_eq!(checked.references_of(BACKEND, 3), (1, 0));
     assert_eq!(checked.references_of(BACKEND, 4), (0, 0));
 }
+
+/// What the IOMMU does not give up in one context is no reason to keep the others.
+#[test]
+fn death_goes_on_after_a_context_that_is_stuck() {
+    let mut checked = with_devices();
+    let (first, last) = (created(&mut checked), created(&mut checked));
+    checked.mapped(inside(first, map_grant(FRONTEND, 8, 1, READ)));
+    checked.mapped(inside(last, map_grant(FRONTEND, 12, 1, READ)));
+    checked.mapped(map_grant(FRONTEND, 10, 1, READ));
+    checked.switch(|switches| switches.unmap_fails = Trigger::Nth(1));
+    let (death, _) = checked.machine.kill(BACKEND);
+    assert_eq!(death, testbed::model::domain::Death::Stuck);
+    assert_eq!(checked.references_of(FRONTEND, 8), (0, 0));
+    assert_eq!(checked.references_of(FRONTEND, 10), (0, 0));
+    assert_eq!(checked.references_of(FRONTEND, 12), (1, 0));
+}
+
+/// A flush fails in a step that is preempted, and the rest of the call is about another
+/// context, or wants no flush: the call must not end as if all were well.
+#[test]
+fn a_flush_that_failed_before_a_preemption_is_owed() {
+    for (flags, same) in [(0, false), (XEN_GDMA_NO_FLUSH, true)] {
+        let mut checked = with_devices();
+        let (one, two) = (created(&mut checked), created(&mut checked));
+        let big = checked.mapped(inside(one, map_own(8, 64, READ)));
+        let other = if same { one } else { two };
+        let small = checked.mapped(inside(other, map_own(3, 1, READ)));
+        assert_eq!(attach(&mut checked, NIC, one), 0);
+        checked.switch(|switches| {
+            switches.flush_fails = Trigger::Nth(1);
+            switches.preempt = Preempt::Nth(1);
+        });
+        let mut ops = [
+            Unmap {
+                context: one,
+                ..unmap_handle(big.handle)
+            },
+            Unmap {
+                context: other,
+                flags,
+                ..unmap_handle(small.handle)
+            },
+        ];
+        let end = checked.unmap(BACKEND, &mut ops);
+        let reaches = checked.machine.pci_read(NIC, big.daddr).is_ok();
+        assert!(end.steps == 2 && (end.value != 0 || !reaches), "{end:?}");
+        // And while it keeps failing, so does every call that ends.
+        let again = checked.mapped(inside(one, map_own(20, 64, READ)));
+        let last = checked.mapped(inside(two, map_own(30, 1, READ)));
+        checked.switch(|switches| {
+            switches.flush_fails = Trigger::Always;
+            switches.preempt = Preempt::Nth(1);
+        });
+        let mut ops = [
+            Unmap {
+                context: one,
+                ..unmap_handle(again.handle)
+            },
+            Unmap {
+                context: two,
+                flags: XEN_GDMA_NO_FLUSH,
+                ..unmap_handle(last.handle)
+            },
+        ];
+        assert_eq!(checked.unmap(BACKEND, &mut ops).value, -5);
+    }
+}
+
+/// XSA-480: page tables that were freed must not be walked after the call.
+#[test]
+fn xsa_480_a_destroy_that_fails_flushes_what_it_unmapped() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    checked.mapped(inside(context, map_own(3, 1, READ)));
+    checked.mapped(inside(context, map_own(5, 1, READ)));
+    checked.switch(|switches| switches.unmap_fails = Trigger::Nth(2));
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    checked.machine.state().events.clear();
+    let mut ops = [ContextDestroy { context, status: 0 }];
+    vcpu.call_with(testbed::model::hypercall::Number::GrantDma, 3, &mut ops);
+    assert_eq!(ops[0].status, -5);
+    assert_flushed_after_unmap(&checked);
+}
+
+fn assert_flushed_after_unmap(checked: &Checked) {
+    let state = checked.machine.state();
+    let unmapped = |event: &Event| matches!(event, Event::Unmap { ok: true, .. });
+    let flushed = |event: &Event| matches!(event, Event::Flush { ok: true, .. });
+    let unmap = state.events.iter().position(unmapped);
+    let flush = state.events.iter().rposition(flushed);
+    assert!(unmap.is_some() && flush > unmap, "{:?}", state.events);
+}
+
+/// Records of pages that nobody uses any more are not kept: no quota counts them.
+#[test]
+fn invariant_5_a_context_that_was_used_everywhere_keeps_little() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    let mut live = None;
+    for chunk in 0..16 {
+        let place = at(FIRST + chunk * 128, map_own(3, 1, READ));
+        let next = checked.mapped(inside(context, place));
+        if let Some(last) = live.replace(next.handle) {
+            assert_eq!(unmap_in(&mut checked, context, last), 0);
+        }
+    }
+    let backend = checked.machine.find(BACKEND).expect("a domain");
+    let state = hv::host::Domain::state(&backend).expect("state");
+    let space = state
+        .dma
+        .space(&checked.machine, context)
+        .expect("a context");
+    let chunks = space.records();
+    assert!(chunks <= 5 * 128, "{chunks} records for one page");
+}

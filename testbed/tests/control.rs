@@ -10,20 +10,17 @@ use hypercall_abi::{
 };
 use testbed::{
     elements::{READ, READ_WRITE, map_grant, map_own, unmap_handle},
-    model::{Trigger, hypercall::Number, iommu::DmaFault},
+    model::{Event, Preempt, Trigger, hypercall::Number, iommu::DmaFault},
     oracle::Checked,
     scene::{BACKEND, BYSTANDER, FRONTEND, scene},
 };
 
 const KEEP: u32 = XEN_GDMA_LIMIT_KEEP;
 
-fn revoke(checked: &mut Checked, gref: u32) -> (i32, u32) {
-    let mut ops = [Revoke {
-        gref,
-        ..Revoke::default()
-    }];
+fn revoke(checked: &mut Checked, gref: u32) -> i32 {
+    let mut ops = [Revoke { gref, status: 0 }];
     assert_eq!(checked.revoke(FRONTEND, &mut ops).value, 0);
-    (ops[0].status, ops[0].mappings)
+    ops[0].status
 }
 
 #[test]
@@ -32,7 +29,7 @@ fn revocation_ends_what_devices_reach() {
     let live = checked.mapped(map_grant(FRONTEND, 8, 1, READ_WRITE));
     let run = checked.mapped(map_grant(FRONTEND, 8, 4, READ));
     let other = checked.mapped(map_grant(FRONTEND, 12, 1, READ));
-    assert_eq!(revoke(&mut checked, 8), (0, 2));
+    assert_eq!(revoke(&mut checked, 8), 0);
     assert!(checked.machine.device_read(BACKEND, live.daddr).is_err());
     // The run goes as a whole, other references stay.
     assert!(
@@ -46,7 +43,7 @@ fn revocation_ends_what_devices_reach() {
     assert_eq!(checked.unmap_one(unmap_handle(run.handle)), -2);
     assert_eq!(checked.entry_flags(8) & (GTF_READING | GTF_WRITING), 0);
     assert_eq!(checked.references_of(FRONTEND, 8), (0, 0));
-    assert_eq!(revoke(&mut checked, 8), (0, 0));
+    assert_eq!(revoke(&mut checked, 8), 0);
     assert_eq!(checked.stats(BACKEND, BACKEND).revoked, 2);
 }
 
@@ -62,7 +59,7 @@ fn revocation_reaches_every_context() {
         });
     }
     checked.mapped(map_grant(FRONTEND, 8, 1, READ));
-    assert_eq!(revoke(&mut checked, 8), (0, 4));
+    assert_eq!(revoke(&mut checked, 8), 0);
     checked.assert_nothing_held();
 }
 
@@ -75,7 +72,7 @@ fn revocation_flushes_what_the_holder_has_not() {
         ..unmap_handle(live.handle)
     });
     assert!(checked.machine.device_read(BACKEND, live.daddr).is_ok());
-    assert_eq!(revoke(&mut checked, 8), (0, 0));
+    assert_eq!(revoke(&mut checked, 8), 0);
     assert!(checked.machine.device_read(BACKEND, live.daddr).is_err());
     checked.assert_nothing_held();
 }
@@ -87,7 +84,7 @@ fn revocation_leaves_cpu_mappings_and_own_frames() {
     assert_eq!(cpu.status, 0);
     checked.mapped(map_grant(FRONTEND, 8, 1, READ));
     checked.mapped(map_own(8, 1, READ));
-    assert_eq!(revoke(&mut checked, 8), (0, 1));
+    assert_eq!(revoke(&mut checked, 8), 0);
     assert_eq!(checked.entry_flags(8) & GTF_READING, GTF_READING);
     assert_eq!(checked.references_of(FRONTEND, 8), (1, 0));
     assert_eq!(checked.references_of(BACKEND, 8), (1, 0));
@@ -97,23 +94,16 @@ fn revocation_leaves_cpu_mappings_and_own_frames() {
 fn revocation_errors() {
     let mut checked = scene();
     let entries = checked.machine.table_entries(FRONTEND);
-    assert_eq!(revoke(&mut checked, entries).0, -34);
-    assert_eq!(revoke(&mut checked, u32::MAX).0, -34);
-    let mut ops = [Revoke {
-        gref: 8,
-        pad0: 1,
-        ..Revoke::default()
-    }];
-    assert_eq!(checked.revoke(FRONTEND, &mut ops).value, 0);
-    assert_eq!(ops[0].status, -22);
+    assert_eq!(revoke(&mut checked, entries), -34);
+    assert_eq!(revoke(&mut checked, u32::MAX), -34);
     let live = checked.mapped(map_grant(FRONTEND, 8, 1, READ));
     checked.switch(|switches| switches.unmap_fails = Trigger::Nth(1));
-    assert_eq!(revoke(&mut checked, 8).0, -5);
+    assert_eq!(revoke(&mut checked, 8), -5);
     checked.switch(|switches| switches.flush_fails = Trigger::Nth(1));
-    assert_eq!(revoke(&mut checked, 8).0, -5);
+    assert_eq!(revoke(&mut checked, 8), -5);
     // The mapping is gone, the frame is not free yet.
     assert_eq!(checked.unmap_one(unmap_handle(live.handle)), -2);
-    assert_eq!(revoke(&mut checked, 8), (0, 0));
+    assert_eq!(revoke(&mut checked, 8), 0);
     checked.assert_nothing_held();
 }
 
@@ -279,4 +269,93 @@ fn faults_errors() {
     ] {
         assert_eq!(faults(&checked, bad).status, -22);
     }
+}
+
+/// The granter changes the entry and revokes while the holder's vcpu is mapping a run of
+/// references: whichever comes first, no device reaches the frame afterwards.
+#[test]
+fn revocation_finds_a_mapping_that_is_being_made() {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+    let checked = scene();
+    let begun = AtomicBool::new(false);
+    let revoker = Arc::new(Mutex::new(None));
+    let started = Arc::clone(&revoker);
+    checked.machine.set_hook(move |machine, moment| {
+        // References 8 and 9 are pinned by now.
+        if let testbed::model::Moment::EntryAccess { offset, .. } = moment
+            && offset / 8 == 10
+            && !begun.swap(true, Ordering::SeqCst)
+        {
+            let granter = machine.vcpu_of(FRONTEND);
+            let thread = std::thread::spawn(move || {
+                granter.write_entry(FRONTEND, 8, 0, 0, 0);
+                let mut ops = [Revoke { gref: 8, status: 1 }];
+                let end = granter.call_with(Number::GrantDma, 12, &mut ops);
+                (end.value, ops[0].status)
+            });
+            *started.lock().expect("thread") = Some(thread);
+        }
+    });
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    let mut ops = [map_grant(FRONTEND, 8, 64, READ)];
+    vcpu.call_with(Number::GrantDma, 5, &mut ops);
+    let thread = revoker.lock().expect("thread").take().expect("begun");
+    assert_eq!(thread.join().expect("revoked"), (0, 0));
+    checked.machine.clear_hook();
+    let state = checked.machine.state();
+    let tables = state.tables_of(BACKEND, 0).expect("tables");
+    assert!(tables.table().is_empty(), "devices reach what was revoked");
+    drop(state);
+    assert_eq!(checked.references_of(FRONTEND, 8), (0, 0));
+    assert!(ops[0].status == -13 || ops[0].status == 0);
+}
+
+/// XSA-480 again.
+#[test]
+fn xsa_480_a_revocation_that_fails_flushes_what_it_unmapped() {
+    let mut checked = scene();
+    checked.mapped(map_grant(FRONTEND, 8, 1, READ));
+    checked.mapped(map_grant(FRONTEND, 8, 1, READ));
+    checked.machine.state().events.clear();
+    checked.switch(|switches| switches.unmap_fails = Trigger::Nth(2));
+    let vcpu = checked.machine.vcpu_of(FRONTEND);
+    let mut ops = [Revoke { gref: 8, status: 0 }];
+    vcpu.call_with(Number::GrantDma, 12, &mut ops);
+    assert_eq!(ops[0].status, -5);
+    let state = checked.machine.state();
+    let unmapped = |event: &Event| matches!(event, Event::Unmap { ok: true, .. });
+    let flushed = |event: &Event| matches!(event, Event::Flush { ok: true, .. });
+    let unmap = state.events.iter().position(unmapped);
+    assert!(unmap.is_some() && state.events.iter().rposition(flushed) > unmap);
+}
+
+/// Invariant 7: one reference may be part of many mappings.
+#[test]
+fn invariant_7_revocation_in_bounded_steps() {
+    let mut checked = scene();
+    checked.switch(|switches| switches.preempt = Preempt::Never);
+    let set = SetLimits {
+        domid: BACKEND,
+        max_pins: 5000,
+        max_contexts: KEEP,
+        ..SetLimits::default()
+    };
+    checked.set_limits(BYSTANDER, &mut [set]);
+    // 32 mappings of 64 frames, in two contexts, as each has room for 2048.
+    let mut ops = [ContextCreate::default()];
+    checked.context_create(BACKEND, &mut ops);
+    for nth in 0..32 {
+        checked.mapped(Map {
+            context: if nth % 2 == 0 { 0 } else { ops[0].context },
+            ..map_grant(FRONTEND, 8, 64, READ)
+        });
+    }
+    let mut ops = [Revoke { gref: 8, status: 1 }];
+    let end = checked.revoke(FRONTEND, &mut ops);
+    assert_eq!((end.value, ops[0].status), (0, 0));
+    assert!(end.steps > 1, "{} frames in one step", 32 * 64);
+    checked.assert_nothing_held();
 }

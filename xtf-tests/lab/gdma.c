@@ -15,10 +15,11 @@ _Static_assert(sizeof(struct xen_gdma_context_destroy) == 8,
                "size of context_destroy");
 _Static_assert(sizeof(struct xen_gdma_device_attach) == 24,
                "size of device_attach");
-_Static_assert(sizeof(struct xen_gdma_revoke) == 16, "size of revoke");
+_Static_assert(sizeof(struct xen_gdma_revoke) == 8, "size of revoke");
 _Static_assert(sizeof(struct xen_gdma_set_limits) == 16,
                "size of set_limits");
 _Static_assert(sizeof(struct xen_gdma_stats) == 88, "size of stats");
+_Static_assert(sizeof(struct xen_gdma_fault) == 40, "size of fault");
 
 /* What an output field holds before a call: an answer is set, not added. */
 #define LEFT_OVER       0x5a5a5a5au
@@ -194,14 +195,12 @@ int gdma_attach(uint32_t bdf, uint32_t context)
     return rc ? rc : attach.status;
 }
 
-int gdma_revoke(grant_ref_t ref, struct xen_gdma_revoke *revoke)
+int gdma_revoke(grant_ref_t ref)
 {
-    long rc;
+    struct xen_gdma_revoke revoke = { .gref = ref, .status = LEFT_OVER };
+    int rc = gdma_op(XEN_GDMA_OP_REVOKE, &revoke, 1);
 
-    *revoke = (struct xen_gdma_revoke){ .gref = ref, .mappings = LEFT_OVER };
-    rc = gdma_op(XEN_GDMA_OP_REVOKE, revoke, 1);
-
-    return rc ? rc : revoke->status;
+    return rc ? rc : revoke.status;
 }
 
 int gdma_set_limits(domid_t domid, uint32_t max_pins, uint32_t max_contexts,
@@ -229,6 +228,34 @@ int gdma_stats(domid_t domid, struct xen_gdma_stats *stats)
     rc = gdma_op(XEN_GDMA_OP_STATS, stats, 1);
 
     return rc ? rc : stats->status;
+}
+
+int gdma_fault_read(struct xen_gdma_fault *fault)
+{
+    long rc;
+
+    *fault = (struct xen_gdma_fault){
+        .op = XEN_GDMA_FAULT_READ,
+        .id = LEFT_OVER,
+        .daddr = LEFT_OVER,
+        .context = LEFT_OVER,
+        .flags = LEFT_OVER,
+        .lost = LEFT_OVER,
+    };
+    rc = gdma_op(XEN_GDMA_OP_FAULTS, fault, 1);
+
+    return rc ? rc : fault->status;
+}
+
+int gdma_fault_notify(uint32_t port)
+{
+    struct xen_gdma_fault fault = {
+        .op = XEN_GDMA_FAULT_NOTIFY,
+        .port = port,
+    };
+    long rc = gdma_op(XEN_GDMA_OP_FAULTS, &fault, 1);
+
+    return rc ? rc : fault.status;
 }
 
 /* Does the service offer @capability?  If not, skips with @missing. */

@@ -182,13 +182,10 @@ long remote_gdma(unsigned int cmd, void *elements, size_t size,
     return mail->result;
 }
 
-int remote_revoke(grant_ref_t ref, struct xen_gdma_revoke *revoke)
+int remote_revoke(grant_ref_t ref)
 {
-    long rc;
+    struct xen_gdma_revoke revoke = { .gref = ref, .status = 0x5a5a5a5a };
+    int rc = remote_gdma(XEN_GDMA_OP_REVOKE, &revoke, sizeof(revoke), 1);
 
-    /* Something to show that the answer is set, not added. */
-    *revoke = (struct xen_gdma_revoke){ .gref = ref, .mappings = 0x5a5a5a5a };
-    rc = remote_gdma(XEN_GDMA_OP_REVOKE, revoke, sizeof(*revoke), 1);
-
-    return rc ? rc : revoke->status;
+    return rc ? rc : revoke.status;
 }

@@ -35,8 +35,9 @@ pub(super) fn usable(range: DfnRange, max_pins: u32) -> DfnRange {
     }
 }
 
+/// At most as many as indices can tell apart.
 fn addresses(max_pins: u32) -> u64 {
-    u64::from(max_pins) * ADDRESSES_PER_PIN
+    (u64::from(max_pins) * ADDRESSES_PER_PIN).min(u64::from(u32::MAX))
 }
 
 /// Why a context could not be made.
@@ -112,15 +113,18 @@ pub fn create<H: Host>(
     if !can_create(host, caller) {
         return Err(CreateError::NoIommu);
     }
-    let wanted = addresses(state.dma.pins.limit());
-    let range = host
-        .context_range(caller, last, wanted)
-        .map(|range| usable(range, state.dma.pins.limit()))
-        .filter(|range| range.count != 0)
-        .ok_or(CreateError::BadField("max_daddr"))?;
+    let max_pins = state.dma.pins.limit();
+    if max_pins == 0 {
+        return Err(CreateError::Quota);
+    }
     state.dma.contexts.take(1).map_err(|_| CreateError::Quota)?;
-    let number = create_paid(host, caller, &state.dma, range)
-        .inspect_err(|_| state.dma.contexts.give_back(1))?;
+    let created = host
+        .context_range(caller, last, addresses(max_pins))
+        .map(|range| usable(range, max_pins))
+        .filter(|range| range.count != 0)
+        .ok_or(CreateError::BadField("max_daddr"))
+        .and_then(|range| Ok((create_paid(host, caller, &state.dma, range)?, range)));
+    let (number, range) = created.inspect_err(|_| state.dma.contexts.give_back(1))?;
     op.context = number;
     op.daddr_first = range.first.number() << PAGE_SHIFT;
     op.daddr_last = op.daddr_first + (range.count * PAGE_SIZE - 1);

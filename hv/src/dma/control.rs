@@ -8,13 +8,7 @@ use hypercall_abi::{
     control::{Revoke, SetLimits, Stats, XEN_GDMA_LIMIT_KEEP},
 };
 
-use super::{
-    attach::MOST_CONTEXTS,
-    context::Source,
-    flush,
-    space::Space,
-    unmap::{UnmapError, take_back},
-};
+use super::{attach::MOST_CONTEXTS, context::Source, flush, space::Space, unmap::take_back};
 use crate::{
     addr::{DomId, GrantRef},
     host::{Domain, Host},
@@ -25,8 +19,6 @@ use crate::{
 /// Why a `revoke` element failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevokeError {
-    /// A field is outside its documented range.
-    BadField(&'static str),
     /// The reference is outside the table.
     OutOfRange,
     /// The IOMMU failed.
@@ -36,14 +28,25 @@ pub enum RevokeError {
 impl From<RevokeError> for Errno {
     fn from(error: RevokeError) -> Self {
         match error {
-            RevokeError::BadField(_) => Self::Inval,
             RevokeError::OutOfRange => Self::Range,
             RevokeError::Iommu => Self::Io,
         }
     }
 }
 
-/// Works on one `revoke` element. Returns how much work it was, in frames.
+/// How far a `revoke` element has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// It is done; so much work it was, in frames.
+    All(u32),
+    /// Some mappings are ended, perhaps not all: call again.
+    GoOn,
+}
+
+/// So many frames of mappings are ended in one step.
+const FRAMES_PER_STEP: u32 = 1024;
+
+/// One step of a `revoke` element.
 ///
 /// Takes the granter's table lock for reading and the entry's; then, one after the
 /// other, those of the holder's contexts.
@@ -51,70 +54,77 @@ pub fn revoke<H: Host>(
     host: &H,
     granter: &H::Domain,
     state: &DomainState<H>,
-    op: &mut Revoke,
-) -> Result<u32, RevokeError> {
-    if op.pad0 != 0 {
-        return Err(RevokeError::BadField("pad0"));
-    }
+    op: &Revoke,
+) -> Result<Revoked, RevokeError> {
     let gref = GrantRef(op.gref);
     let holder = state
         .grants
         .holder_of(host, granter, gref)
         .map_err(|_| RevokeError::OutOfRange)?;
-    op.mappings = 0;
     let Some(holder) = holder.and_then(|id| host.domain(id)) else {
-        return Ok(1);
+        return Ok(Revoked::All(1));
     };
     let Some(held) = holder.state() else {
-        return Ok(1);
+        return Ok(Revoked::All(1));
     };
     let source = Source::grant(granter.id(), gref);
-    let (mut frames, mut failed) = (1, false);
+    let (mut work, mut failed) = (1, false);
     held.dma.for_each_space(host, |space| {
-        match revoke_in(host, &holder, held, space, source) {
-            Ok((mappings, ended)) => {
-                op.mappings += mappings;
-                frames += ended;
+        // Each is at least looked at.
+        work += 1;
+        if work <= FRAMES_PER_STEP {
+            match revoke_in(host, &holder, held, space, source, &mut work) {
+                Ok(()) => {}
+                Err(RevokeFailed) => failed = true,
             }
-            Err(RevokeFailed) => failed = true,
         }
-        frames += 1;
     });
     if failed {
-        return Err(RevokeError::Iommu);
+        Err(RevokeError::Iommu)
+    } else if work > FRAMES_PER_STEP {
+        Ok(Revoked::GoOn)
+    } else {
+        Ok(Revoked::All(work))
     }
-    Ok(frames)
 }
 
 /// The IOMMU failed.
 struct RevokeFailed;
 
-/// Ends the mappings of a reference in one context: how many these were, and of how
-/// many frames.
+/// Ends mappings of a reference in one context, until there are none or until `work`
+/// is enough. Counts their frames.
 fn revoke_in<H: Host>(
     host: &H,
     holder: &H::Domain,
     held: &DomainState<H>,
     space: &Space<H>,
     source: Source,
-) -> Result<(u32, u32), RevokeFailed> {
-    let (mut mappings, mut frames) = (0, 0);
-    loop {
+    work: &mut u32,
+) -> Result<(), RevokeFailed> {
+    let mut given_up = true;
+    while *work <= FRAMES_PER_STEP {
         let mut context = space.context.lock();
+        given_up = context.doom(source);
         let Some(found) = context.by_source(source, 0) else {
             break;
         };
         match take_back(host, holder, held, space, &mut context, &found.mapping) {
-            Ok(ended) => frames += ended.frames,
-            Err(UnmapError::Iommu | UnmapError::BadField(_)) => return Err(RevokeFailed),
-            Err(UnmapError::NoContext | UnmapError::NoMapping) => break,
+            Ok(ended) => *work += ended.frames,
+            Err(_) => {
+                given_up = false;
+                break;
+            }
         }
-        mappings += 1;
         held.dma.counters.revoked.fetch_add(1, Ordering::Relaxed);
     }
-    // What the holder itself has unmapped and not flushed is reachable as well.
-    flush::flush(host, holder, held, space).map_err(|_| RevokeFailed)?;
-    Ok((mappings, frames))
+    // What the holder itself has unmapped and not flushed is reachable as well; and
+    // whatever failed, freed tables must not be walked any more.
+    let flushed = flush::flush(host, holder, held, space);
+    if given_up && flushed.is_ok() {
+        Ok(())
+    } else {
+        Err(RevokeFailed)
+    }
 }
 
 /// Why a `set_limits` or `stats` element failed.

@@ -50,6 +50,8 @@ pub enum MapError {
     Pin(PinError),
     /// The holder's own frame.
     Frame(FrameError),
+    /// The granter took it back while it was being mapped.
+    Revoked,
     /// The IOMMU.
     Iommu,
 }
@@ -70,7 +72,8 @@ impl From<MapError> for Errno {
             MapError::Pin(PinError::Entry(
                 EntryError::NotGranted { .. } | EntryError::ReadOnly,
             )) => Self::Acces,
-            MapError::Pin(PinError::BadPart | PinError::NotTransitive | PinError::NoOrigin) => {
+            MapError::Revoked
+            | MapError::Pin(PinError::BadPart | PinError::NotTransitive | PinError::NoOrigin) => {
                 Self::Acces
             }
             MapError::Pin(
@@ -202,9 +205,8 @@ impl<'a, H: Host> Maps<'a, H> {
 
     /// Works on one element. On success `op` carries device address and handle.
     ///
-    /// Takes the context's lock and, never at the same time, the granter's table
-    /// lock; that of the holder's contexts for reading, if it is not the context of
-    /// the last element.
+    /// Takes the context's lock and inside it the granter's table lock; that of the
+    /// holder's contexts for reading, if it is not the context of the last element.
     pub fn map(&mut self, host: &H, op: &mut Map) -> Result<(), MapError> {
         let request = Request::parse(op)?;
         self.enter(host, op.context)?;
@@ -215,9 +217,11 @@ impl<'a, H: Host> Maps<'a, H> {
             state,
             space,
         };
-        let (extent, handle) = place.map(host, &request)?;
-        self.wanted |=
-            !request.no_flush || host.must_flush_soon(space.context.lock().pending_flags());
+        let mapped = place.map(host, &request);
+        // Also if it failed: tables may have been freed on the way.
+        let flags = space.context.lock().pending_flags();
+        self.wanted |= (mapped.is_ok() && !request.no_flush) || host.must_flush_soon(flags);
+        let (extent, handle) = mapped?;
         op.daddr = extent
             .first
             .to_address()
@@ -393,8 +397,11 @@ impl<H: Host> Place<'_, H> {
         reservation: &Reservation,
     ) -> Result<(), MapError> {
         for nth in 0..request.count {
+            // Pinned and placed at once: who takes a grant back and sees that it is
+            // pinned has to find it here.
+            let mut context = self.space.context.lock();
             let pin = pin_one(host, self.holder, granter, request, nth)?;
-            self.space.context.lock().place(reservation, nth, pin);
+            context.place(reservation, nth, pin);
         }
         Ok(())
     }
@@ -419,10 +426,10 @@ impl<H: Host> Place<'_, H> {
         access: Access,
     ) -> Result<Handle, MapError> {
         let mut context = self.space.context.lock();
-        if let Err(error) = context.prepare_commit(&reservation) {
+        if context.is_doomed(&reservation) {
             drop(context);
             self.withdraw(host, &reservation);
-            return Err(MapError::Reserve(error));
+            return Err(MapError::Revoked);
         }
         match self.program_runs(host, &context, &reservation, access) {
             Ok(flags) => {
@@ -437,7 +444,8 @@ impl<H: Host> Place<'_, H> {
                 let _ = flush::flush(host, self.holder, self.state, self.space);
                 Err(MapError::Iommu)
             }
-            Err(ProgramError::Stuck) => {
+            Err(ProgramError::Stuck(flags)) => {
+                context.note_mapped(&reservation, flags);
                 // Devices reach a part of it, so it must be a mapping, though the
                 // guest is not told its name: an unmap by address, or the holder's
                 // death, tries again.
@@ -476,7 +484,7 @@ impl<H: Host> Place<'_, H> {
                 self.holder.id(),
                 reservation.range.first.number()
             );
-            return Err(ProgramError::Stuck);
+            return Err(ProgramError::Stuck(flags));
         }
         Err(ProgramError::Withdrawn(flags))
     }
@@ -523,6 +531,6 @@ fn pin_one<H: Host>(
 enum ProgramError {
     /// What was mapped has been unmapped again and wants this flush.
     Withdrawn(FlushFlags),
-    /// It refuses to unmap as well.
-    Stuck,
+    /// It refuses to unmap as well; what it did wants this flush.
+    Stuck(FlushFlags),
 }

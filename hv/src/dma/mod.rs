@@ -40,7 +40,7 @@ pub mod space;
 pub mod unflushed;
 pub mod unmap;
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use context::{Context, DmaPin, Handle};
 pub use unflushed::Unflushed;
@@ -100,6 +100,9 @@ pub struct Dma<H: Host> {
     pub(crate) contexts: Quota,
     pub(crate) counters: Counters,
     pub(crate) faults: H::Spin<Faults>,
+    /// A flush that an element wanted failed when its call was preempted: whichever
+    /// call ends next makes it, or fails.
+    pub(crate) owes_flush: AtomicBool,
 }
 
 impl Counters {
@@ -127,6 +130,7 @@ impl<H: Host> Dma<H> {
             contexts: Quota::new(limits.max_contexts),
             counters: Counters::default(),
             faults: H::Spin::new(Rank::Faults, Faults::default()),
+            owes_flush: AtomicBool::new(false),
         })
     }
 

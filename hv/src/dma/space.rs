@@ -49,6 +49,13 @@ impl<H: Host> Space<H> {
         }
     }
 
+    /// Pages that memory is held for.
+    ///
+    /// Takes the context's lock.
+    pub fn records(&self) -> usize {
+        self.context.lock().records()
+    }
+
     /// Its number.
     pub fn number(&self) -> u32 {
         self.number
@@ -259,6 +266,11 @@ impl<H: Host> Dma<H> {
         };
         spaces.unreleased = Some(left);
         found
+    }
+
+    /// All contexts of a dying domain are to be looked at again.
+    pub(super) fn release_again(&self) {
+        self.spaces.write().unreleased = None;
     }
 
     /// Nothing is mapped any more in what [`Self::unreleased`] returned.

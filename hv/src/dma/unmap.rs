@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `unmap`, and the release of what a dying domain or a destroyed context leaves.
 
+use core::sync::atomic::Ordering;
+
 use hypercall_abi::{
     Errno,
     command::XEN_GDMA_CONTEXT_DEFAULT,
@@ -131,9 +133,10 @@ impl<'a, H: Host> Unmaps<'a, H> {
         let mut context = space.context.lock();
         let mapping = find(host, &context, &name).ok_or(UnmapError::NoMapping)?;
         let (holder, state) = (self.holder, self.state);
-        let done = take_back(host, holder, state, space, &mut context, &mapping)?;
+        let done = take_back(host, holder, state, space, &mut context, &mapping);
         self.wanted |= host.must_flush_soon(context.pending_flags());
         drop(context);
+        let done = done?;
         // A flush that failed would most likely fail again, after another time-out:
         // the next one is at the end of the call.
         if done.pending >= MAX_PENDING && !self.failed {
@@ -182,13 +185,38 @@ impl<'a, H: Host> Unmaps<'a, H> {
     /// What is left to be done when the call ends, or when it is preempted and will
     /// be continued.
     pub fn finish(&mut self, host: &H, preempted: bool) -> Result<(), flush::FlushFailed> {
-        let settled = self.settle(host);
-        if self.given_up {
-            return Err(flush::FlushFailed);
+        let failed = self.settle(host).is_err() || self.given_up;
+        let owed = &self.state.dma.owes_flush;
+        if preempted {
+            // The elements behind must be worked on: the end of the call decides.
+            if failed {
+                owed.store(true, Ordering::Relaxed);
+            }
+            return Ok(());
         }
-        // What failed still waits, and the flush at the end of the continued call
-        // covers it: that one decides.
-        if preempted { Ok(()) } else { settled }
+        let paid = !owed.load(Ordering::Relaxed) || self.pay(host);
+        if failed || !paid {
+            Err(flush::FlushFailed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The flushes that failed when a call was preempted, in whichever context that
+    /// was. False: one fails again.
+    #[cold]
+    fn pay(&self, host: &H) -> bool {
+        let (holder, state) = (self.holder, self.state);
+        state.dma.owes_flush.store(false, Ordering::Relaxed);
+        let mut paid = true;
+        state.dma.for_each_space(host, |space| {
+            paid &= flush::flush(host, holder, state, space).is_ok();
+        });
+        if !paid {
+            // Whoever else waits for it must not be told that all is well.
+            state.dma.owes_flush.store(true, Ordering::Relaxed);
+        }
+        paid
     }
 }
 
@@ -238,15 +266,22 @@ pub enum Release {
 pub fn release_all<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>) -> Release {
     while let Some(space) = state.dma.unreleased() {
         match release_dying(host, holder, state, &space) {
-            Release::Complete => state.dma.released(),
-            unfinished => return unfinished,
+            // What is stuck in one context is no reason to keep the others.
+            Release::Complete | Release::Stuck => state.dma.released(),
+            Release::Preempted => return Release::Preempted,
         }
         if host.preempt_requested() {
             return Release::Preempted;
         }
     }
-    match state.dma.space(host, XEN_GDMA_CONTEXT_DEFAULT) {
-        Some(space) => release_dying(host, holder, state, &space),
+    let default = state.dma.space(host, XEN_GDMA_CONTEXT_DEFAULT);
+    match default.map(|space| release_dying(host, holder, state, &space)) {
+        Some(Release::Complete) | None if state.dma.pinned() != 0 => {
+            // Others still wait for a flush that failed: once more from the start.
+            state.dma.release_again();
+            Release::Stuck
+        }
+        Some(released) => released,
         None => Release::Complete,
     }
 }
@@ -302,10 +337,13 @@ pub(super) fn release_space<H: Host>(
         let Some(mapping) = context.any_mapping() else {
             break;
         };
-        let Ok(done) = take_back(host, holder, state, space, &mut context, &mapping) else {
+        let done = take_back(host, holder, state, space, &mut context, &mapping);
+        drop(context);
+        let Ok(done) = done else {
+            // Before anything else: tables may have been freed. What fails still waits.
+            let _ = flush::flush(host, holder, state, space);
             return Emptied::Refused(mapping);
         };
-        drop(context);
         let preempted = host.preempt_requested();
         if done.pending >= MAX_PENDING || preempted {
             if flush::flush(host, holder, state, space).is_err() {

@@ -29,7 +29,8 @@ use crate::{
     addr::GuestPtr,
     dma::{
         attach::{self, Destroyed},
-        control, faults,
+        control::{self, Revoked},
+        faults,
         lookup::lookup,
         map::Maps,
         query::{query, query_device},
@@ -40,8 +41,8 @@ use crate::{
 };
 
 /// Moving a device, making or ending a context, a flush: so much work it is, in
-/// frames.
-const HEAVY: u32 = 16;
+/// frames. After each of them Xen looks whether something else wants the CPU.
+const HEAVY: u32 = 64;
 
 /// The hypercall: `cmd` with `count` elements at `at`.
 pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer {
@@ -105,7 +106,8 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer
         }),
         XEN_GDMA_OP_REVOKE => each(host, call, |op: &mut Revoke| {
             match control::revoke(host, caller, state, op) {
-                Ok(frames) => (0, frames),
+                Ok(Revoked::All(work)) => (0, work),
+                Ok(Revoked::GoOn) => (0, UNFINISHED),
                 Err(error) => (Errno::from(error).wire(), HEAVY),
             }
         }),

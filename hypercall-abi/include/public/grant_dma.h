@@ -439,10 +439,10 @@ struct xen_gdma_query_device {
  * regions of the machine's devices and of the addresses of interrupts. It has at least room for as many frames as
  * the domain may pin, unless `max_daddr` or the IOMMU leaves less.
  *
- * Element errors, in the order in which they are found: `-EINVAL` padding or
- * `flags` not zero, or `max_daddr` leaves not even one page; `-EOPNOTSUPP` the
- * caller's devices are not behind an IOMMU; `-ENOBUFS` the domain's limit of
- * contexts is reached; `-ENOSPC` the IOMMU has no number left for another address
+ * Element errors: `-EINVAL` padding or `flags` not zero, or `max_daddr` leaves not
+ * even one page; `-EOPNOTSUPP` the caller's devices are not behind an IOMMU;
+ * `-ENOBUFS` the domain's limit of contexts is reached, or it may not pin anything;
+ * `-ENOSPC` the IOMMU has no number left for another address
  * space; `-ENOMEM` Xen has no memory.
  */
 struct xen_gdma_context_create {
@@ -737,13 +737,14 @@ struct xen_gdma_lookup {
  * One element of `XEN_GDMA_OP_REVOKE`: the caller, a granter, ends every DMA
  * mapping that a reference of its own is part of.
  *
- * When the call has returned 0, no device reaches the frame through the reference
- * any more. A mapping is revoked as a whole: its handle is stale, and the holder's
- * devices fault from then on. CPU mappings and copies are not touched; they end
- * as they always have. To keep the reference from being used again, change the
- * entry first.
+ * When the call has returned 0, no device reaches the frame through a DMA mapping of
+ * the reference any more. A mapping is revoked as a whole: its handle is stale, and the
+ * holder's devices fault from then on. Mappings and copies that the grant-table
+ * hypercall makes are not touched, also not what it makes reachable to devices of PV
+ * domains; they end as they always have. To keep the reference from being used again,
+ * change the entry first, which Xen looks at unless the holder has other uses of it.
  *
- * Element errors: `-EINVAL` padding not zero; `-ERANGE` the reference is outside the caller's table;
+ * Element errors: `-ERANGE` the reference is outside the caller's table;
  * `-EIO` the IOMMU failed: the mapping, or the pin of its frames, remains.
  */
 struct xen_gdma_revoke {
@@ -755,14 +756,6 @@ struct xen_gdma_revoke {
    * OUT: 0 or a negative error number.
    */
   int32_t status;
-  /**
-   * OUT: mappings that were ended; 0 if there were none.
-   */
-  uint32_t mappings;
-  /**
-   * IN: zero.
-   */
-  uint32_t pad0;
 };
 
 /**

@@ -152,7 +152,7 @@ impl Play {
             ContextAction::Revoke { granter, gref } => {
                 let op = Revoke {
                     gref: u32::from(gref % 24),
-                    ..Revoke::default()
+                    status: 0,
                 };
                 self.checked.revoke(Self::domain(granter), &mut [op]);
             }

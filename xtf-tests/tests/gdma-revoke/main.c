@@ -81,10 +81,10 @@ static uint64_t revoked(void)
 static void expect_revoke(const char *what, grant_ref_t ref,
                           unsigned int mappings)
 {
-    struct xen_gdma_revoke revoke;
+    uint64_t before = revoked();
 
-    expect(what, remote_revoke(ref, &revoke), 0);
-    expect("mappings that were ended", revoke.mappings, mappings);
+    expect(what, remote_revoke(ref), 0);
+    expect("mappings that were ended", revoked() - before, mappings);
 }
 
 static bool map_in(uint32_t number, grant_ref_t ref, unsigned int nr,
@@ -143,21 +143,14 @@ static void one_mapping(void)
 
 static void nothing_to_revoke(void)
 {
-    struct xen_gdma_revoke revoke;
-
     step("nothing to revoke, and errors");
 
     expect_revoke("revoke again", REF, 0);
     expect_revoke("an entry that grants and is not used", REF_OTHER, 0);
     expect_revoke("an entry that grants nothing", REF_RUN + RUN, 0);
     expect("a reference outside the table",
-           remote_revoke(REF_BEYOND, &revoke), -ERANGE);
-    expect("the highest reference", remote_revoke(~0u, &revoke), -ERANGE);
-
-    revoke = (struct xen_gdma_revoke){ .gref = REF_OTHER, .pad0 = 1 };
-    expect("padding, the call", remote_gdma(XEN_GDMA_OP_REVOKE, &revoke,
-                                            sizeof(revoke), 1), 0);
-    expect("padding", revoke.status, -EINVAL);
+           remote_revoke(REF_BEYOND), -ERANGE);
+    expect("the highest reference", remote_revoke(~0u), -ERANGE);
     expect("revoked", revoked(), 1);
 }
 
@@ -351,10 +344,8 @@ static void neighbours(void)
     expect("revoke", remote_gdma(XEN_GDMA_OP_REVOKE, revokes,
                                  sizeof(revokes[0]), 3), 0);
     expect("first", revokes[0].status, 0);
-    expect("first, mappings", revokes[0].mappings, 1);
     expect("second", revokes[1].status, -ERANGE);
     expect("third", revokes[2].status, 0);
-    expect("third, mappings", revokes[2].mappings, 1);
     expect_blocked("the first", &device, map.daddr, remote_page(PAGE));
     expect_blocked("the second", &device, other.daddr,
                    remote_page(PAGE_OTHER));

@@ -272,6 +272,8 @@ bool gdma_context_range(uint64_t last, uint64_t wanted, uint64_t *first,
 
 /* Reserved regions. */
 
+#define MOST_REGION_PAGES 1024
+
 struct regions {
     uint32_t sbdf;
     struct domain *tables;
@@ -296,6 +298,10 @@ static int cf_check one_region(xen_pfn_t start, xen_ulong_t nr, uint32_t id,
 
     if ( r->done == r->left )
         return 1;
+
+    /* Page by page, under a lock of the whole machine: not for a guest to ask. */
+    if ( r->access != p2m_access_x && nr > MOST_REGION_PAGES )
+        return -EOPNOTSUPP;
 
     rc = iommu_identity_mapping(r->tables, r->access, pfn_to_paddr(start),
                                 pfn_to_paddr(start + nr) - 1, 0);
@@ -334,9 +340,9 @@ static int add_regions(struct iommu_context *ctx, const struct pci_dev *pdev)
     };
     int rc = iommu_get_reserved_device_memory(one_region, &r);
 
-    /* Out of memory may have left a part of one more. */
+    /* A part of one more may be there. */
     if ( rc < 0 )
-        remove_regions(ctx, pdev, r.done + (rc == -ENOMEM));
+        remove_regions(ctx, pdev, r.done + 1);
 
     return rc < 0 ? rc : 0;
 }
@@ -473,7 +479,15 @@ int gdma_context_attach(struct domain *owner, struct iommu_context *to,
     else if ( shares_requester_id(pdev) )
         rc = -EBUSY;
     else
-        rc = move(pdev, to) ?: 1;
+    {
+        rc = move(pdev, to);
+        if ( !rc )
+            rc = 1;
+        else if ( rc == -ENODEV || rc == -EOPNOTSUPP )
+            rc = -EOPNOTSUPP;
+        else
+            rc = -EIO;
+    }
 
     pcidevs_unlock();
 

@@ -91,10 +91,22 @@ bool gdma_domain_releases_cpu_mappings(const struct domain *d)
     return gnttab_release_host_mappings(d);
 }
 
-/* As if the domain had: a port that it cannot use does nothing. */
+/*
+ * As if the domain had notified itself. Other ports are left alone: what is at the
+ * other end of them may not expect to be told from here.
+ */
 void gdma_notify(struct domain *d, uint32_t port)
 {
-    evtchn_send(d, port);
+    const struct evtchn *chn;
+
+    if ( !port_is_valid(d, port) )
+        return;
+
+    chn = evtchn_from_port(d, port);
+    if ( chn->state == ECS_IPI ||
+         (chn->state == ECS_INTERDOMAIN &&
+          chn->u.interdomain.remote_dom == d) )
+        evtchn_send(d, port);
 }
 
 /* What XENVER_get_features tells. */

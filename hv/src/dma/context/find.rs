@@ -46,6 +46,7 @@ pub enum FoundSource {
 }
 
 impl<H: Host> Context<H> {
+    /// There is room in the index: [`Self::reserve`] has seen to it.
     pub(super) fn link(&mut self, source: Source, index: u32) {
         let older = self.by_source.insert(source, index).unwrap_or(NONE);
         if let Some(page) = self.page_mut(older) {
@@ -68,8 +69,9 @@ impl<H: Host> Context<H> {
             page.next = next;
         } else if next == NONE {
             self.by_source.remove(&source);
-        } else {
-            self.by_source.insert(source, next);
+        } else if let Some(first) = self.by_source.get_mut(&source) {
+            // Not by inserting, which might look for memory.
+            *first = next;
         }
     }
 
@@ -122,13 +124,39 @@ impl<H: Host> Context<H> {
         self.found(host.clamp_index(index, range.count as usize) as u32)
     }
 
+    /// Pages of a frame or reference, newest first: of mappings, of such as are being
+    /// made, and of such as the IOMMU did not give up.
+    fn pages_of(&self, source: Source) -> impl Iterator<Item = u32> {
+        let first = self.by_source.get(&source).copied();
+        core::iter::successors(first, |&index| {
+            let next = self.page(index)?.next;
+            (next != NONE).then_some(next)
+        })
+    }
+
     /// The `nth` mapping, newest first, of a frame or reference.
     pub fn by_source(&self, source: Source, nth: u32) -> Option<Found> {
-        let mut index = *self.by_source.get(&source)?;
-        for _ in 0..nth {
-            index = self.page(index)?.next;
+        let mut found = self.pages_of(source).filter_map(|index| self.found(index));
+        found.nth(nth as usize)
+    }
+
+    /// What a granter takes back must not become a mapping any more: those that are
+    /// being made of it will fail. False: the IOMMU has refused to give it up.
+    pub fn doom(&mut self, source: Source) -> bool {
+        let mut page = self.by_source.get(&source).copied();
+        let mut given_up = true;
+        while let Some(index) = page {
+            let Some((slot, next)) = self.page(index).map(|page| (page.mapping, page.next)) else {
+                break;
+            };
+            page = (next != NONE).then_some(next);
+            match self.mappings.get_mut(slot as usize) {
+                Some(mapping) if mapping.state == MappingState::Reserved => mapping.doomed = true,
+                Some(mapping) if mapping.state == MappingState::Live => {}
+                _ => given_up = false,
+            }
         }
-        self.found(index)
+        given_up
     }
 
     /// Calls `each` with every frame that is pinned: device frame, machine frame,
@@ -141,6 +169,7 @@ impl<H: Host> Context<H> {
         for (index, page) in self.chunks.iter().enumerate().flat_map(|(chunk, pages)| {
             let first = chunk * PAGES_PER_CHUNK;
             pages
+                .pages
                 .iter()
                 .enumerate()
                 .map(move |(offset, page)| (first + offset, page))

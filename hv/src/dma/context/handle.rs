@@ -51,6 +51,8 @@ pub(super) struct MappingSlot {
     pub first: u32,
     pub count: u32,
     pub access: Access,
+    /// It is being made, and its granter has taken back what it is of.
+    pub doomed: bool,
 }
 
 impl<H: Host> Context<H> {
@@ -71,6 +73,7 @@ impl<H: Host> Context<H> {
                 first: 0,
                 count: 0,
                 access,
+                doomed: false,
             });
         }
         let slot = self.free_mapping;
@@ -87,6 +90,7 @@ impl<H: Host> Context<H> {
             first,
             count,
             access,
+            doomed: false,
         };
         self.last_generation = self.last_generation.max(mapping.generation);
         Ok(slot)

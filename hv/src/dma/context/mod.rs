@@ -44,6 +44,25 @@ use crate::{
 
 /// Pages whose records are allocated together.
 const PAGES_PER_CHUNK: usize = 128;
+/// So many chunks without a used page keep their records.
+const MOST_IDLE_CHUNKS: u32 = 4;
+
+/// The records of [`PAGES_PER_CHUNK`] pages, or none.
+#[derive(Debug)]
+struct Chunk<F> {
+    pages: Vec<Page<F>>,
+    /// Pages that are not free.
+    used: u32,
+}
+
+impl<F> Default for Chunk<F> {
+    fn default() -> Self {
+        Self {
+            pages: Vec::new(),
+            used: 0,
+        }
+    }
+}
 /// End of a list.
 const NONE: u32 = u32::MAX;
 
@@ -81,10 +100,14 @@ pub struct Context<H: Host> {
     pinned: u32,
     /// Frames that stay pinned for ever.
     stuck: u32,
+    /// Pages of mappings that are being made and have no pin yet.
+    unplaced: u32,
+    /// Chunks with records of which none is used.
+    idle_chunks: u32,
     /// No new mappings.
     closed: bool,
     addresses: Addresses,
-    chunks: Vec<Vec<Page<H::Frame>>>,
+    chunks: Vec<Chunk<H::Frame>>,
     mappings: Vec<MappingSlot>,
     /// All handles have later generations.
     first_generation: u32,
@@ -106,6 +129,8 @@ impl<H: Host> Context<H> {
             range: None,
             pinned: 0,
             stuck: 0,
+            unplaced: 0,
+            idle_chunks: 0,
             closed: false,
             addresses: Addresses::none(),
             chunks: Vec::new(),
@@ -141,7 +166,7 @@ impl<H: Host> Context<H> {
         self.chunks
             .try_reserve_exact(chunks)
             .map_err(|_| ReserveError::OutOfMemory)?;
-        self.chunks.resize_with(chunks, Vec::new);
+        self.chunks.resize_with(chunks, Chunk::default);
         self.addresses = addresses;
         self.range = Some(range);
         Ok(range)
@@ -152,6 +177,11 @@ impl<H: Host> Context<H> {
         self.closed = true;
     }
 
+    /// Pages that have records, used or not.
+    pub fn records(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.pages.len()).sum()
+    }
+
     /// Frames pinned that will not come back.
     pub fn stuck(&self) -> u32 {
         self.stuck
@@ -159,16 +189,14 @@ impl<H: Host> Context<H> {
 
     fn page(&self, index: u32) -> Option<&Page<H::Frame>> {
         let index = index as usize;
-        self.chunks
-            .get(index / PAGES_PER_CHUNK)?
-            .get(index % PAGES_PER_CHUNK)
+        let chunk = self.chunks.get(index / PAGES_PER_CHUNK)?;
+        chunk.pages.get(index % PAGES_PER_CHUNK)
     }
 
     fn page_mut(&mut self, index: u32) -> Option<&mut Page<H::Frame>> {
         let index = index as usize;
-        self.chunks
-            .get_mut(index / PAGES_PER_CHUNK)?
-            .get_mut(index % PAGES_PER_CHUNK)
+        let chunk = self.chunks.get_mut(index / PAGES_PER_CHUNK)?;
+        chunk.pages.get_mut(index % PAGES_PER_CHUNK)
     }
 
     /// Makes sure that the pages from `first` on have records.
@@ -176,14 +204,42 @@ impl<H: Host> Context<H> {
         let last = first + count - 1;
         for chunk in first / PAGES_PER_CHUNK..=last / PAGES_PER_CHUNK {
             let chunk = self.chunks.get_mut(chunk).ok_or(ReserveError::OutOfRange)?;
-            if chunk.is_empty() {
+            if chunk.pages.is_empty() {
                 chunk
+                    .pages
                     .try_reserve_exact(PAGES_PER_CHUNK)
                     .map_err(|_| ReserveError::OutOfMemory)?;
-                chunk.resize_with(PAGES_PER_CHUNK, || Page::FREE);
+                chunk.pages.resize_with(PAGES_PER_CHUNK, || Page::FREE);
+                self.idle_chunks += 1;
             }
         }
         Ok(())
+    }
+
+    /// One more page of a chunk that has records is used.
+    fn use_chunk(&mut self, index: usize) {
+        if let Some(chunk) = self.chunks.get_mut(index / PAGES_PER_CHUNK) {
+            if chunk.used == 0 {
+                self.idle_chunks -= 1;
+            }
+            chunk.used += 1;
+        }
+    }
+
+    /// One page less. Records that nobody uses are freed, but for a few: memory that is
+    /// no mapping's is nobody's quota.
+    fn leave_chunk(&mut self, index: usize) {
+        if let Some(chunk) = self.chunks.get_mut(index / PAGES_PER_CHUNK) {
+            chunk.used -= 1;
+            if chunk.used != 0 {
+                return;
+            }
+            if self.idle_chunks < MOST_IDLE_CHUNKS {
+                self.idle_chunks += 1;
+            } else {
+                chunk.pages = Vec::new();
+            }
+        }
     }
 
     /// Index of `count` consecutive free pages, at `wanted` if it must be there.
@@ -233,6 +289,10 @@ impl<H: Host> Context<H> {
         count: u32,
         access: Access,
     ) -> Result<Reservation, ReserveError> {
+        // Room for everybody's pages that are not placed yet, so that placing needs none.
+        self.by_source
+            .try_reserve(self.unplaced as usize + count as usize)
+            .map_err(|_| ReserveError::OutOfMemory)?;
         let first = self.find_place(range, wanted, count as usize)?;
         self.back(first, count as usize)?;
         let dfn = range
@@ -246,8 +306,10 @@ impl<H: Host> Context<H> {
                 page.state = PageState::Reserved;
                 page.mapping = slot;
             }
+            self.use_chunk(index);
         }
         self.pinned += count;
+        self.unplaced += count;
         Ok(Reservation {
             slot,
             first: first as u32,
@@ -262,6 +324,7 @@ impl<H: Host> Context<H> {
         if let Some(page) = self.page_mut(index) {
             *page = Page::FREE;
             self.addresses.give_back(index as usize);
+            self.leave_chunk(index as usize);
             self.pinned -= 1;
             quota.give_back(1);
         }
@@ -269,17 +332,19 @@ impl<H: Host> Context<H> {
 
     /// Puts the pin of frame number `nth` into a reservation.
     pub fn place(&mut self, reservation: &Reservation, nth: u32, pin: DmaPin<H::Frame>) {
-        if let Some(page) = self.page_mut(reservation.first + nth) {
+        let index = reservation.first + nth;
+        let source = pin.source();
+        if let Some(page) = self.page_mut(index) {
             page.state = PageState::Pinned(pin);
+            self.unplaced -= 1;
+            self.link(source, index);
         }
     }
 
-    /// Room for [`Self::commit`] of this reservation, which must follow before the
-    /// lock is given back.
-    pub fn prepare_commit(&mut self, reservation: &Reservation) -> Result<(), ReserveError> {
-        self.by_source
-            .try_reserve(reservation.range.count as usize)
-            .map_err(|_| ReserveError::OutOfMemory)
+    /// A granter has taken back what it granted, while the mapping was being made.
+    pub fn is_doomed(&self, reservation: &Reservation) -> bool {
+        let mapping = self.mappings.get(reservation.slot as usize);
+        mapping.is_none_or(|mapping| mapping.doomed)
     }
 
     /// Calls `each` with every run of consecutive machine frames of a reservation:
@@ -338,11 +403,7 @@ impl<H: Host> Context<H> {
             return;
         };
         match core::mem::replace(&mut page.state, PageState::Reserved) {
-            PageState::Pinned(pin) => {
-                let source = pin.source();
-                page.state = PageState::Mapped(Unflushed::new(pin));
-                self.link(source, index);
-            }
+            PageState::Pinned(pin) => page.state = PageState::Mapped(Unflushed::new(pin)),
             other => page.state = other,
         }
     }
@@ -364,10 +425,14 @@ impl<H: Host> Context<H> {
             let state = core::mem::replace(&mut page.state, PageState::Reserved);
             match state {
                 PageState::Pinned(pin) => {
+                    self.unlink(pin.source(), index);
                     self.free_page(quota, index);
                     return Some(pin);
                 }
-                _ => self.free_page(quota, index),
+                _ => {
+                    self.unplaced -= 1;
+                    self.free_page(quota, index);
+                }
             }
         }
         self.free_mapping(reservation.slot);

@@ -91,9 +91,11 @@ impl<H: Host> Context<H> {
         self.pending.count
     }
 
-    /// What the next flush must do.
+    /// What the next flush must do, and those under way do.
     pub fn pending_flags(&self) -> FlushFlags {
-        self.pending.extent.flags
+        let mut flags = self.pending.extent.flags;
+        flags.add(self.in_flight.flags);
+        flags
     }
 
     /// The next flush must also cover this mapping, which stays.

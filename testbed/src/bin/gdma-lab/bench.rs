@@ -30,6 +30,8 @@ use crate::trace::{self, Invalidations};
 use crate::verdict::{Ending, Expectations, Judge, Tally, judge};
 
 const BATCHES: [u64; 3] = [1, 16, 128];
+/// A call of the register form has one page.
+const BATCHES_IN_REGISTERS: [u64; 1] = [1];
 const RESULTS: &str = "build/bench/results.json";
 /// Time in executed instructions, a clock that follows it, and no chance.
 const DETERMINISTIC: [&str; 6] = [
@@ -113,6 +115,7 @@ fn measure_device(
         (Variant::XenC, &machines.xen_c),
         (Variant::Ours, &machines.ours),
         (Variant::OursRun, &machines.ours),
+        (Variant::OursReg, &machines.ours),
     ];
     for (variant, machine) in variants {
         let bench = Bench {
@@ -171,6 +174,13 @@ pub(crate) fn boot_to_success(
     Ok(Some(finished))
 }
 
+fn batches(variant: Variant) -> &'static [u64] {
+    match variant {
+        Variant::OursReg => &BATCHES_IN_REGISTERS,
+        _ => &BATCHES,
+    }
+}
+
 /// One variant's measurement.
 struct Bench<'a> {
     root: &'a Path,
@@ -184,15 +194,19 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// `None` if interrupted.
     fn measure(&self) -> Result<Option<Vec<Measured>>> {
-        let batches = BATCHES.iter().map(|batch| self.phase(*batch));
-        let phases: Vec<String> = std::iter::once("null".to_owned()).chain(batches).collect();
+        let batches = batches(self.variant);
+        let of_batches = batches.iter().map(|batch| self.phase(*batch));
+        let phases: Vec<String> = std::iter::once("null".to_owned())
+            .chain(of_batches)
+            .collect();
         let Some(timed) = self.boot("time", &phases.join(","), None)? else {
             return Ok(None);
         };
         let samples = Samples::parse(&timed)?;
-        let costs =
-            BATCHES.map(|batch| samples.cost(self.variant, batch).map(|cost| (batch, cost)));
-        let costs: Vec<(u64, Cost)> = costs.into_iter().collect::<Result<_, _>>()?;
+        let costs: Vec<(u64, Cost)> = batches
+            .iter()
+            .map(|&batch| samples.cost(self.variant, batch).map(|cost| (batch, cost)))
+            .collect::<Result<_, _>>()?;
         let Some(baseline) = self.count("none")? else {
             return Ok(None);
         };
@@ -277,7 +291,7 @@ fn table(measured: &[Measured]) -> Table {
     table
 }
 
-/// `batch 1: 0.41x, batch 16: …`
+/// `batch 1: 0.41x, batch 16: …, in registers: 0.12x`
 fn comparison(measured: &[Measured]) -> String {
     let net = |variant, batch| {
         let row = measured
@@ -285,11 +299,16 @@ fn comparison(measured: &[Measured]) -> String {
             .find(|row| row.variant == variant && row.batch == batch)?;
         Some(row.cost.net_instructions_per_page)
     };
-    let ratios = BATCHES.iter().filter_map(|&batch| {
-        let ratio = net(Variant::Ours, batch)? / net(Variant::XenC, batch)?;
+    let ratio = |variant, batch| Some(net(variant, batch)? / net(Variant::XenC, batch)?);
+    let of_arrays = BATCHES.iter().filter_map(|&batch| {
+        let ratio = ratio(Variant::Ours, batch)?;
         Some(format!("batch {batch}: {ratio:.2}x"))
     });
-    ratios.collect::<Vec<_>>().join(", ")
+    let in_registers = ratio(Variant::OursReg, 1).map(|ratio| format!("in registers: {ratio:.2}x"));
+    of_arrays
+        .chain(in_registers)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// One line of the results' file.
@@ -306,7 +325,7 @@ fn write_results(path: &Path, measured: &[Measured], operations: &[OperationFigu
     }
     let published = measured
         .iter()
-        .filter(|row| row.variant != Variant::OursRun);
+        .filter(|row| !matches!(row.variant, Variant::OursRun | Variant::OursReg));
     let figures: Vec<Published<'_>> = published
         .flat_map(Measured::figures)
         .map(Published::Device)
@@ -343,6 +362,11 @@ mod tests {
             measured(Variant::Ours, 16, 300.0),
         ];
         assert_eq!(comparison(&rows), "batch 1: 0.25x, batch 16: 1.50x");
+        let with_registers = [rows.as_slice(), &[measured(Variant::OursReg, 1, 40.0)]].concat();
+        assert_eq!(
+            comparison(&with_registers),
+            "batch 1: 0.25x, batch 16: 1.50x, in registers: 0.10x"
+        );
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub enum Variant {
     /// As `Ours`, with the batch as one element of many pages, not many of one.
     #[serde(rename = "ours-run")]
     OursRun,
+    /// As `Ours`, a page a call with everything in registers.
+    #[serde(rename = "ours-reg")]
+    OursReg,
     #[serde(rename = "xen-c")]
     XenC,
     /// Nobody's: what the machine costs anyway.
@@ -37,6 +40,7 @@ impl fmt::Display for Variant {
         f.pad(match self {
             Self::Ours => "ours",
             Self::OursRun => "ours-run",
+            Self::OursReg => "ours-reg",
             Self::XenC => "xen-c",
             Self::Xen => "xen",
         })
@@ -50,6 +54,7 @@ impl FromStr for Variant {
         match word {
             "ours" => Ok(Self::Ours),
             "ours-run" => Ok(Self::OursRun),
+            "ours-reg" => Ok(Self::OursReg),
             "xen" => Ok(Self::Xen),
             "xen-c" => Ok(Self::XenC),
             _ => Err(()),
@@ -388,6 +393,7 @@ mod tests {
     #[test]
     fn other_variants_and_the_clock_do_not_disturb() {
         let noise = "BENCH variant=xen op=clock batch=1 iterations=9 pages=0 ticks=77\n\
+                     BENCH variant=ours-reg op=map batch=4 iterations=10 pages=40 ticks=1\n\
                      BENCH variant=ours-run op=map batch=4 iterations=10 pages=40 ticks=1\n\
                      BENCH variant=xen-c op=unmap batch=4 iterations=10 pages=40 ticks=1\n";
         let own = [

@@ -18,6 +18,28 @@ static inline long gdma_op(unsigned int cmd, void *elements,
 }
 
 /*
+ * One frame with everything in registers.  @source: a guest frame number, or
+ * gdma_reg_grant(); @bits: the context's number | XEN_GDMA_REG_*.  map: a device
+ * address or a negative error number; unmap: 0 or one.
+ */
+static inline long gdma_map_reg(uint64_t source, uint32_t bits)
+{
+    return HYPERCALL3(long, __HYPERVISOR_grant_dma_op, XEN_GDMA_OP_MAP_REG,
+                      source, bits);
+}
+
+static inline long gdma_unmap_reg(uint64_t daddr, uint32_t bits)
+{
+    return HYPERCALL3(long, __HYPERVISOR_grant_dma_op, XEN_GDMA_OP_UNMAP_REG,
+                      daddr, bits);
+}
+
+static inline uint64_t gdma_reg_grant(domid_t domid, grant_ref_t ref)
+{
+    return ((uint64_t)domid << 32) | ref;
+}
+
+/*
  * Calls with one element.  The result is the call's error if it failed as a
  * whole, else the element's status.
  */
@@ -59,10 +81,15 @@ int gdma_context_create(uint64_t max_daddr,
 int gdma_context_destroy(uint32_t context);
 int gdma_attach(uint32_t bdf, uint32_t context);
 
-int gdma_revoke(grant_ref_t ref, struct xen_gdma_revoke *revoke);
+int gdma_revoke(grant_ref_t ref);
 int gdma_set_limits(domid_t domid, uint32_t max_pins, uint32_t max_contexts,
                     struct xen_gdma_set_limits *set);
 int gdma_stats(domid_t domid, struct xen_gdma_stats *stats);
+
+/* Take the oldest fault. */
+int gdma_fault_read(struct xen_gdma_fault *fault);
+/* Have @port told when there are faults; 0: nobody. */
+int gdma_fault_notify(uint32_t port);
 
 /*
  * Is the service there, and in a state to map?  If not, says so as a skip of

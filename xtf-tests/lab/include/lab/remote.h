@@ -42,7 +42,7 @@ unsigned int remote_in_use(grant_ref_t ref);
 long remote_gdma(unsigned int cmd, void *elements, size_t size,
                  unsigned int count);
 
-/* Its revoke of one reference: the element's status, and its answer. */
-int remote_revoke(grant_ref_t ref, struct xen_gdma_revoke *revoke);
+/* Its revoke of one reference: the element's status. */
+int remote_revoke(grant_ref_t ref);
 
 #endif /* LAB_REMOTE_H */
