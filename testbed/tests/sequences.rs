@@ -3,14 +3,16 @@
 
 use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
 use testbed::sequence::{
-    Action, MapChoice, fuzz_one,
+    Action, MapChoice,
+    contexts::ContextAction,
+    fuzz_one,
     grants::{CopyChoice, CopyEnd, GrantAction},
     play,
 };
 
 fn map_choice() -> impl Strategy<Value = MapChoice> {
     // Nonsense in one element of sixteen.
-    let nonsense = prop_oneof![15 => Just(u16::MAX), 1 => 0..9_u16];
+    let nonsense = prop_oneof![15 => Just(u16::MAX), 1 => 0..11_u16];
     (any::<[u8; 5]>(), nonsense).prop_map(|([from, source, count, flags, dfn], nonsense)| {
         MapChoice {
             from,
@@ -84,6 +86,27 @@ fn table_operation() -> impl Strategy<Value = Action> {
     .prop_map(Action::Grants)
 }
 
+fn context_operation() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        4 => any::<[u8; 3]>().prop_map(|[holder, pages, nonsense]| {
+            ContextAction::Create { holder, pages, nonsense }
+        }),
+        2 => any::<[u8; 2]>()
+            .prop_map(|[holder, which]| ContextAction::Destroy { holder, which }),
+        4 => any::<[u8; 3]>()
+            .prop_map(|[holder, device, which]| ContextAction::Attach { holder, device, which }),
+        3 => any::<[u8; 2]>().prop_map(|[holder, which]| ContextAction::Flush { holder, which }),
+        3 => any::<[u8; 2]>().prop_map(|[granter, gref]| ContextAction::Revoke { granter, gref }),
+        1 => any::<[u8; 4]>().prop_map(|[caller, target, pins, contexts]| {
+            ContextAction::SetLimits { caller, target, pins, contexts }
+        }),
+        3 => any::<([u8; 2], bool)>()
+            .prop_map(|([device, frame], write)| ContextAction::Dma { device, frame, write }),
+        1 => any::<[u8; 2]>().prop_map(|[what, nth]| ContextAction::Fail { what, nth }),
+    ]
+    .prop_map(Action::Contexts)
+}
+
 fn interference() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => any::<[u8; 5]>().prop_map(|[granter, gref, kind, holder, gfn]| {
@@ -131,6 +154,21 @@ proptest! {
     #[test]
     fn failing_hardware_and_hostile_granters(
         actions in vec(prop_oneof![3 => mapping(), 2 => interference()], 1..60),
+        order: u8,
+    ) {
+        play(&actions, order);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn contexts(
+        actions in vec(
+            prop_oneof![5 => context_operation(), 6 => mapping(), 2 => interference()],
+            1..80,
+        ),
         order: u8,
     ) {
         play(&actions, order);
