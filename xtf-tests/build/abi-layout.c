@@ -163,8 +163,9 @@ __attribute__((section(".abi"))) const uint64_t abi_layout[] = {
 
     DOMID_SELF, DOMID_FIRST_RESERVED, SIF_PRIVILEGED, SIF_INITDOMAIN,
     XEN_HVM_START_MAGIC_VALUE, CONSOLEIO_write, MAX_GUEST_CMDLINE,
-    XENVER_version, SCHEDOP_yield, SCHEDOP_block, SCHEDOP_shutdown,
-    SHUTDOWN_poweroff, SHUTDOWN_crash, EVTCHNOP_send, PHYSDEVOP_set_iopl,
+    XENVER_version, XENVER_get_features, SCHEDOP_yield, SCHEDOP_block, SCHEDOP_shutdown,
+    SHUTDOWN_poweroff, SHUTDOWN_crash, EVTCHNOP_send,
+    EVTCHNOP_close, EVTCHNOP_bind_ipi, PHYSDEVOP_set_iopl,
     HVMOP_set_param, HVMOP_get_param, HVM_PARAM_CONSOLE_PFN,
     HVM_PARAM_CONSOLE_EVTCHN, UVMF_INVLPG, UVMF_TLB_FLUSH, UVMF_ALL,
 

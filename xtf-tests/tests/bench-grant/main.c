@@ -16,6 +16,7 @@
  *  xen-c-<n>     GNTTABOP_map_grant_ref and unmap at own guest frames, <n> a call
  *  ours-<n>      grant-DMA map and unmap, <n> elements of one page a call
  *  ours-run-<n>  grant-DMA map and unmap, one element of <n> pages
+ *  ours-reg-1    the same with everything in registers, a page a call
  *
  * and prints one line for each:
  *
@@ -292,6 +293,48 @@ static void measure_gdma(domid_t domid, const char *variant,
     end_phase(name);
 }
 
+static long reg_daddrs[NR_PAGES];
+
+/* A call has one page and nothing in memory. */
+static void measure_registers(domid_t domid)
+{
+    const uint32_t bits = XEN_GDMA_CONTEXT_DEFAULT | XEN_GDMA_REG_GRANT |
+                          XEN_GDMA_REG_READ | XEN_GDMA_REG_WRITE;
+    uint64_t map_ticks = 0, unmap_ticks = 0, start;
+    long rc = 0;
+
+    if ( !begin_phase("ours-reg-1") )
+        return;
+
+    for ( unsigned long round = 0; round < rounds; round++ )
+    {
+        start = read_ticks();
+        for ( unsigned int i = 0; i < NR_PAGES; i++ )
+            reg_daddrs[i] = gdma_map_reg(gdma_reg_grant(domid, FIRST_REF + i),
+                                         bits);
+        map_ticks += read_ticks() - start;
+
+        for ( unsigned int i = 0; i < NR_PAGES; i++ )
+            if ( reg_daddrs[i] <= 0 )
+                return xtf_error("ours-reg-1: mapping failed: %ld\n",
+                                 reg_daddrs[i]);
+
+        start = read_ticks();
+        for ( unsigned int i = 0; i < NR_PAGES; i++ )
+            rc |= gdma_unmap_reg(reg_daddrs[i], XEN_GDMA_CONTEXT_DEFAULT);
+        unmap_ticks += read_ticks() - start;
+
+        if ( rc )
+            return xtf_error("ours-reg-1: unmapping failed: %ld\n", rc);
+    }
+
+    print_figure("ours-reg", "map", 1, rounds * NR_PAGES, rounds * NR_PAGES,
+                 map_ticks);
+    print_figure("ours-reg", "unmap", 1, rounds * NR_PAGES, rounds * NR_PAGES,
+                 unmap_ticks);
+    end_phase("ours-reg-1");
+}
+
 static void measure_all(domid_t domid)
 {
     static const unsigned int batches[] = { 1, 16, 128 };
@@ -312,6 +355,9 @@ static void measure_all(domid_t domid)
 
     for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
         measure_gdma(domid, "ours-run", 1, batches[i]);
+
+    if ( dma )
+        measure_registers(domid);
 }
 
 static void read_arguments(void)

@@ -13,6 +13,8 @@
  *  3. The caller may ask for itself only, and with zero padding only.
  *  4. A device of the caller has a treatment that fits the caller; what does
  *     not exist is no device; malformed questions have their own error.
+ *  5. The feature bits say that the service is there, and whether devices use
+ *     the domain's guest addresses, as query_device tells it of its devices.
  *
  * @see tests/gdma-query/main.c
  */
@@ -135,6 +137,32 @@ static void check_who(void)
     expect("padding", query[2].status, -EINVAL);
 }
 
+/* Does the domain need no bounce buffers, by what its features say? */
+static bool no_bounce;
+
+static void check_features(void)
+{
+    struct xen_feature_info info = { .submap_idx = 0 };
+    bool service;
+
+    step("the feature bits");
+
+    if ( !expect("get_features",
+                 hypercall_xen_version(XENVER_get_features, &info), 0) )
+        return;
+
+    service = info.submap & (1u << XEN_GDMA_FEATURE_SERVICE);
+    no_bounce = info.submap & (1u << XEN_GDMA_FEATURE_NO_BOUNCE);
+    fact_u64("feature_service", service);
+    fact_u64("feature_no_bounce", no_bounce);
+
+    expect_true("the service is there", service);
+#ifdef CONFIG_PV
+    /* Its devices use machine addresses, with an IOMMU and without. */
+    expect_true("a PV domain's devices use no guest addresses", !no_bounce);
+#endif
+}
+
 static void expect_device(const char *what, pci_bdf_t bdf)
 {
     struct xen_gdma_query_device query;
@@ -167,6 +195,8 @@ static void expect_device(const char *what, pci_bdf_t bdf)
            is_protected ? XEN_GDMA_TREATMENT_TRANSLATED
                         : XEN_GDMA_TREATMENT_BOUNCE);
 #endif
+    expect("the feature agrees with the treatment", no_bounce,
+           query.treatment == XEN_GDMA_TREATMENT_TRANSLATED);
 }
 
 static void check_devices(void)
@@ -223,6 +253,7 @@ void test_main(void)
     check_range(&query);
     check_usage(&query);
     check_who();
+    check_features();
     check_devices();
     check_bad_devices();
 

@@ -305,10 +305,7 @@ fn comparison(measured: &[Measured]) -> String {
         Some(format!("batch {batch}: {ratio:.2}x"))
     });
     let in_registers = ratio(Variant::OursReg, 1).map(|ratio| format!("in registers: {ratio:.2}x"));
-    of_arrays
-        .chain(in_registers)
-        .collect::<Vec<_>>()
-        .join(", ")
+    of_arrays.chain(in_registers).collect::<Vec<_>>().join(", ")
 }
 
 /// One line of the results' file.

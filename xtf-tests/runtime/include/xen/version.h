@@ -11,4 +11,12 @@
 #define XENVER_extraversion     1
 typedef char xen_extraversion_t[16];
 
+/* 32 features of the domain, from submap_idx * 32 on. */
+#define XENVER_get_features     6
+
+struct xen_feature_info {
+    unsigned int submap_idx;
+    uint32_t submap;            /* Out. */
+};
+
 #endif /* XEN_PUBLIC_VERSION_H */
