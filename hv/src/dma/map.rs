@@ -20,7 +20,8 @@ use super::{
     attach::usable,
     context::{Context, DmaPin, Handle, Reservation, ReserveError},
     flush,
-    space::{SharedSpace, Space},
+    space::Space,
+    turn::{NoContext, Turn},
     unmap::Unmaps,
 };
 use crate::{
@@ -54,6 +55,12 @@ pub enum MapError {
     Revoked,
     /// The IOMMU.
     Iommu,
+}
+
+impl From<NoContext> for MapError {
+    fn from(_: NoContext) -> Self {
+        Self::NoContext
+    }
 }
 
 impl From<MapError> for Errno {
@@ -183,23 +190,14 @@ const RESERVE_ATTEMPTS: u32 = 64;
 /// The `map` elements of one call: new mappings, and what makes them visible at the
 /// end, once for each run of elements of one context.
 pub struct Maps<'a, H: Host> {
-    holder: &'a H::Domain,
-    state: &'a DomainState<H>,
-    space: Option<SharedSpace<H>>,
-    /// Some element wants to be visible to devices before the call ends.
-    wanted: bool,
-    failed: bool,
+    turn: Turn<'a, H>,
 }
 
 impl<'a, H: Host> Maps<'a, H> {
     /// None yet.
     pub fn new(holder: &'a H::Domain, state: &'a DomainState<H>) -> Self {
         Self {
-            holder,
-            state,
-            space: None,
-            wanted: false,
-            failed: false,
+            turn: Turn::new(holder, state),
         }
     }
 
@@ -209,18 +207,19 @@ impl<'a, H: Host> Maps<'a, H> {
     /// holder's contexts for reading, if it is not the context of the last element.
     pub fn map(&mut self, host: &H, op: &mut Map) -> Result<(), MapError> {
         let request = Request::parse(op)?;
-        self.enter(host, op.context)?;
-        let space = self.space.as_ref().ok_or(MapError::NoContext)?;
-        let (holder, state) = (self.holder, self.state);
+        self.turn.enter(host, op.context)?;
+        let space = self.turn.space().ok_or(MapError::NoContext)?;
         let place = Place {
-            holder,
-            state,
+            holder: self.turn.holder,
+            state: self.turn.state,
             space,
         };
         let mapped = place.map(host, &request);
         // Also if it failed: tables may have been freed on the way.
         let flags = space.context.lock().pending_flags();
-        self.wanted |= (mapped.is_ok() && !request.no_flush) || host.must_flush_soon(flags);
+        if (mapped.is_ok() && !request.no_flush) || host.must_flush_soon(flags) {
+            self.turn.want_flush();
+        }
         let (extent, handle) = mapped?;
         op.daddr = extent
             .first
@@ -231,36 +230,9 @@ impl<'a, H: Host> Maps<'a, H> {
         Ok(())
     }
 
-    /// Makes the context with this number the one at work.
-    fn enter(&mut self, host: &H, number: u32) -> Result<(), MapError> {
-        if self
-            .space
-            .as_ref()
-            .is_some_and(|space| space.number() == number)
-        {
-            return Ok(());
-        }
-        let space = self.state.dma.space(host, number);
-        let space = space.ok_or(MapError::NoContext)?;
-        self.failed |= self.settle(host).is_err();
-        self.space = Some(space);
-        Ok(())
-    }
-
-    /// Makes the new mappings of the context at work visible to devices, if an
-    /// element wants that.
-    fn settle(&mut self, host: &H) -> Result<(), MapError> {
-        match &self.space {
-            Some(space) if core::mem::take(&mut self.wanted) => {
-                flush::flush(host, self.holder, self.state, space).map_err(|_| MapError::Iommu)
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Takes back mappings that the guest was not told of.
     pub fn undo<'e>(&mut self, host: &H, lost: impl Iterator<Item = &'e Map>) {
-        let mut unmaps = Unmaps::new(self.holder, self.state);
+        let mut unmaps = Unmaps::new(self.turn.holder, self.turn.state);
         for element in lost {
             // A failure is logged, and the frames stay pinned until a flush succeeds.
             let _ = unmaps.unmap(
@@ -277,12 +249,7 @@ impl<'a, H: Host> Maps<'a, H> {
 
     /// What is left to be done when the call ends or is preempted.
     pub fn finish(&mut self, host: &H) -> Result<(), MapError> {
-        self.settle(host)?;
-        if core::mem::take(&mut self.failed) {
-            Err(MapError::Iommu)
-        } else {
-            Ok(())
-        }
+        self.turn.finish(host).map_err(|_| MapError::Iommu)
     }
 }
 

@@ -16,6 +16,7 @@
 //! | [`space`] | the device address spaces of a domain, by number |
 //! | [`context`] | a device address space: pages, mappings, free addresses |
 //! | [`quota`] | how much a domain may hold |
+//! | `turn` | the context that a call is at work on |
 //! | [`unflushed`] | values that an IOTLB may still use |
 //!
 //! A page of a context goes through these states; nothing else is possible:
@@ -37,6 +38,7 @@ pub mod query;
 pub mod quota;
 pub mod single;
 pub mod space;
+mod turn;
 pub mod unflushed;
 pub mod unmap;
 

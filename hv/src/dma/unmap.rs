@@ -12,7 +12,8 @@ use hypercall_abi::{
 use super::{
     context::{Context, Handle, Mapping},
     flush,
-    space::{SharedSpace, Space},
+    space::Space,
+    turn::{NoContext, Turn},
 };
 use crate::{
     addr::{Dfn, PAGE_SIZE},
@@ -36,6 +37,12 @@ pub enum UnmapError {
     NoMapping,
     /// The IOMMU refused; the mapping stays.
     Iommu,
+}
+
+impl From<NoContext> for UnmapError {
+    fn from(_: NoContext) -> Self {
+        Self::NoContext
+    }
 }
 
 impl From<UnmapError> for Errno {
@@ -95,27 +102,17 @@ pub struct Unmapped {
 /// The `unmap` elements of one call: mappings that end, and the flush at the end,
 /// one for each run of elements of one context.
 pub struct Unmaps<'a, H: Host> {
-    holder: &'a H::Domain,
-    state: &'a DomainState<H>,
-    space: Option<SharedSpace<H>>,
-    /// Some element wants its flush before the call ends.
-    wanted: bool,
+    turn: Turn<'a, H>,
     /// A flush of the context at work failed, and the one at the end tries again.
     failed: bool,
-    /// So did the last one of another context.
-    given_up: bool,
 }
 
 impl<'a, H: Host> Unmaps<'a, H> {
     /// None yet.
     pub fn new(holder: &'a H::Domain, state: &'a DomainState<H>) -> Self {
         Self {
-            holder,
-            state,
-            space: None,
-            wanted: false,
+            turn: Turn::new(holder, state),
             failed: false,
-            given_up: false,
         }
     }
 
@@ -127,66 +124,51 @@ impl<'a, H: Host> Unmaps<'a, H> {
     pub fn unmap(&mut self, host: &H, op: &Unmap) -> Result<u32, UnmapError> {
         let name = parse(op)?;
         self.enter(host, op.context)?;
-        // Even if there is nothing to unmap: an earlier flush may have failed.
-        self.wanted |= op.flags & XEN_GDMA_NO_FLUSH == 0;
-        let space = self.space.as_ref().ok_or(UnmapError::NoContext)?;
+        if op.flags & XEN_GDMA_NO_FLUSH == 0 {
+            // Even if there is nothing to unmap: an earlier flush may have failed.
+            self.turn.want_flush();
+        }
+        let (holder, state) = (self.turn.holder, self.turn.state);
+        let space = self.turn.space().ok_or(UnmapError::NoContext)?;
         let mut context = space.context.lock();
         let mapping = find(host, &context, &name).ok_or(UnmapError::NoMapping)?;
-        let (holder, state) = (self.holder, self.state);
         let done = take_back(host, holder, state, space, &mut context, &mapping);
-        self.wanted |= host.must_flush_soon(context.pending_flags());
+        let flush_soon = host.must_flush_soon(context.pending_flags());
         drop(context);
-        let done = done?;
         // A flush that failed would most likely fail again, after another time-out:
         // the next one is at the end of the call.
-        if done.pending >= MAX_PENDING && !self.failed {
+        let many = done.is_ok_and(|done| done.pending >= MAX_PENDING);
+        if many && !self.failed {
             self.failed = flush::flush(host, holder, state, space).is_err();
         }
-        Ok(done.frames)
+        if flush_soon {
+            self.turn.want_flush();
+        }
+        Ok(done?.frames)
     }
 
     /// Works on one `flush` element. Returns how many frames waited for it.
     pub fn flush(&mut self, host: &H, op: &Flush) -> Result<u32, UnmapError> {
         self.enter(host, op.context)?;
-        let space = self.space.as_ref().ok_or(UnmapError::NoContext)?;
+        let space = self.turn.space().ok_or(UnmapError::NoContext)?;
         let pending = space.context.lock().pending();
-        flush::flush(host, self.holder, self.state, space)
+        flush::flush(host, self.turn.holder, self.turn.state, space)
             .map(|()| pending)
             .map_err(|_| UnmapError::Iommu)
     }
 
-    /// Makes the context with this number the one at work.
     fn enter(&mut self, host: &H, number: u32) -> Result<(), UnmapError> {
-        if self
-            .space
-            .as_ref()
-            .is_some_and(|space| space.number() == number)
-        {
-            return Ok(());
+        if self.turn.enter(host, number)? {
+            self.failed = false;
         }
-        let space = self.state.dma.space(host, number);
-        let space = space.ok_or(UnmapError::NoContext)?;
-        self.given_up |= self.settle(host).is_err();
-        self.failed = false;
-        self.space = Some(space);
         Ok(())
-    }
-
-    /// The flush of the context at work, if an element wants it.
-    fn settle(&mut self, host: &H) -> Result<(), flush::FlushFailed> {
-        match &self.space {
-            Some(space) if core::mem::take(&mut self.wanted) => {
-                flush::flush(host, self.holder, self.state, space)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// What is left to be done when the call ends, or when it is preempted and will
     /// be continued.
     pub fn finish(&mut self, host: &H, preempted: bool) -> Result<(), flush::FlushFailed> {
-        let failed = self.settle(host).is_err() || self.given_up;
-        let owed = &self.state.dma.owes_flush;
+        let failed = self.turn.finish(host).is_err();
+        let owed = &self.turn.state.dma.owes_flush;
         if preempted {
             // The elements behind must be worked on: the end of the call decides.
             if failed {
@@ -206,7 +188,7 @@ impl<'a, H: Host> Unmaps<'a, H> {
     /// was. False: one fails again.
     #[cold]
     fn pay(&self, host: &H) -> bool {
-        let (holder, state) = (self.holder, self.state);
+        let (holder, state) = (self.turn.holder, self.turn.state);
         state.dma.owes_flush.store(false, Ordering::Relaxed);
         let mut paid = true;
         state.dma.for_each_space(host, |space| {
