@@ -83,6 +83,16 @@ impl DfnRange {
         let index = dfn.number().checked_sub(self.first.number())?;
         (index < self.count).then_some(index)
     }
+
+    /// Addresses of its first and its last byte.
+    pub fn byte_bounds(self) -> (u64, u64) {
+        let first = self.first.number();
+        let last = first + self.count.saturating_sub(1);
+        (
+            first << PAGE_SHIFT,
+            (last << PAGE_SHIFT) | ((1 << PAGE_SHIFT) - 1),
+        )
+    }
 }
 
 /// Identifies a domain. Not every value names one.

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     elements::{cpu_map, unmap_handle},
-    model::{DomainSetup, hypercall::Number, machine::Switches},
+    model::{DomainSetup, Event, hypercall::Number, machine::Switches},
     oracle::Checked,
 };
 
@@ -138,6 +138,16 @@ impl Checked {
         let end = vcpu.call_with(Number::GrantTable, cmd, &mut ops);
         self.check();
         (end.value, ops[0])
+    }
+
+    /// The IOMMU was told to unmap something, and a flush came after that.
+    pub fn assert_flushed_after_unmap(&self) {
+        let state = self.machine.state();
+        let unmapped = |event: &Event| matches!(event, Event::Unmap { ok: true, .. });
+        let flushed = |event: &Event| matches!(event, Event::Flush { ok: true, .. });
+        let unmap = state.events.iter().position(unmapped);
+        let flush = state.events.iter().rposition(flushed);
+        assert!(unmap.is_some() && flush > unmap, "{:?}", state.events);
     }
 
     /// Page and type references of a domain's frame.

@@ -504,16 +504,7 @@ fn xsa_480_a_destroy_that_fails_flushes_what_it_unmapped() {
     let mut ops = [ContextDestroy { context, status: 0 }];
     vcpu.call_with(testbed::model::hypercall::Number::GrantDma, 3, &mut ops);
     assert_eq!(ops[0].status, -5);
-    assert_flushed_after_unmap(&checked);
-}
-
-fn assert_flushed_after_unmap(checked: &Checked) {
-    let state = checked.machine.state();
-    let unmapped = |event: &Event| matches!(event, Event::Unmap { ok: true, .. });
-    let flushed = |event: &Event| matches!(event, Event::Flush { ok: true, .. });
-    let unmap = state.events.iter().position(unmapped);
-    let flush = state.events.iter().rposition(flushed);
-    assert!(unmap.is_some() && flush > unmap, "{:?}", state.events);
+    checked.assert_flushed_after_unmap();
 }
 
 /// Records of pages that nobody uses any more are not kept: no quota counts them.

@@ -10,7 +10,7 @@ use hypercall_abi::{
 };
 use testbed::{
     elements::{READ, READ_WRITE, map_grant, map_own, unmap_handle},
-    model::{Event, Preempt, Trigger, hypercall::Number, iommu::DmaFault},
+    model::{Preempt, Trigger, hypercall::Number, iommu::DmaFault},
     oracle::Checked,
     scene::{BACKEND, BYSTANDER, FRONTEND, scene},
 };
@@ -325,11 +325,7 @@ fn xsa_480_a_revocation_that_fails_flushes_what_it_unmapped() {
     let mut ops = [Revoke { gref: 8, status: 0 }];
     vcpu.call_with(Number::GrantDma, 12, &mut ops);
     assert_eq!(ops[0].status, -5);
-    let state = checked.machine.state();
-    let unmapped = |event: &Event| matches!(event, Event::Unmap { ok: true, .. });
-    let flushed = |event: &Event| matches!(event, Event::Flush { ok: true, .. });
-    let unmap = state.events.iter().position(unmapped);
-    assert!(unmap.is_some() && state.events.iter().rposition(flushed) > unmap);
+    checked.assert_flushed_after_unmap();
 }
 
 /// Invariant 7: one reference may be part of many mappings.

@@ -17,7 +17,7 @@ use super::{
     unmap::{Emptied, release_space},
 };
 use crate::{
-    addr::{Dfn, DfnRange, PAGE_SHIFT, PAGE_SIZE},
+    addr::{Dfn, DfnRange, PAGE_SHIFT},
     host::{AttachError, DeviceError, Domain, Host, IommuMode, NoIoContext, OutOfMemory},
     state::DomainState,
     sync::SpinLock,
@@ -126,8 +126,7 @@ pub fn create<H: Host>(
         .and_then(|range| Ok((create_paid(host, caller, &state.dma, range)?, range)));
     let (number, range) = created.inspect_err(|_| state.dma.contexts.give_back(1))?;
     op.context = number;
-    op.daddr_first = range.first.number() << PAGE_SHIFT;
-    op.daddr_last = op.daddr_first + (range.count * PAGE_SIZE - 1);
+    (op.daddr_first, op.daddr_last) = range.byte_bounds();
     Ok(())
 }
 

@@ -216,8 +216,9 @@ impl<'a, H: Host> Maps<'a, H> {
         };
         let mapped = place.map(host, &request);
         // Also if it failed: tables may have been freed on the way.
-        let flags = space.context.lock().pending_flags();
-        if (mapped.is_ok() && !request.no_flush) || host.must_flush_soon(flags) {
+        if (mapped.is_ok() && !request.no_flush)
+            || host.must_flush_soon(space.context.lock().pending_flags())
+        {
             self.turn.want_flush();
         }
         let (extent, handle) = mapped?;

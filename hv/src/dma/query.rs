@@ -21,7 +21,7 @@ use hypercall_abi::{
 
 use super::{attach::can_create, map::default_range};
 use crate::{
-    addr::{DfnRange, DomId, PAGE_SHIFT},
+    addr::{DfnRange, DomId},
     host::{DeviceError, Domain, Host, IommuMode},
     sync::SpinLock,
 };
@@ -84,20 +84,10 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
     }
     op.max_batch = XEN_GDMA_MAX_BATCH;
     op.max_frames = XEN_GDMA_MAX_FRAMES;
-    (op.daddr_first, op.daddr_last) = range.map_or((0, 0), byte_bounds);
+    (op.daddr_first, op.daddr_last) = range.map_or((0, 0), DfnRange::byte_bounds);
     op.page_sizes = host.iommu_page_sizes(caller);
     op.flushes = state.dma.counters.flushes.load(Ordering::Relaxed);
     Ok(())
-}
-
-/// First and last byte of a range of device frames.
-fn byte_bounds(range: DfnRange) -> (u64, u64) {
-    let first = range.first.number();
-    let last = first + range.count.saturating_sub(1);
-    (
-        first << PAGE_SHIFT,
-        (last << PAGE_SHIFT) | ((1 << PAGE_SHIFT) - 1),
-    )
 }
 
 /// What a device of the caller needs, and whether an IOMMU confines it.

@@ -8,7 +8,7 @@ use hypercall_abi::command::XEN_GDMA_CONTEXT_DEFAULT;
 use super::{Dma, context::Context};
 use crate::{
     host::{Host, IoTables, OutOfMemory},
-    sync::{ReadWriteLock, SpinLock},
+    sync::{Rank, ReadWriteLock, SpinLock},
 };
 
 /// Numbers that contexts can have, the default one's included.
@@ -159,7 +159,7 @@ impl<H: Host> Dma<H> {
             number: XEN_GDMA_CONTEXT_DEFAULT,
             serial: 0,
             tables: Tables::Default,
-            context: SpinLock::new(crate::sync::Rank::Context, Context::new(0)),
+            context: SpinLock::new(Rank::Context, Context::new(0)),
         })
     }
 
@@ -220,7 +220,7 @@ impl<H: Host> Dma<H> {
             number: new.number,
             serial: new.serial,
             tables: Tables::Own(tables),
-            context: SpinLock::new(crate::sync::Rank::Context, context),
+            context: SpinLock::new(Rank::Context, context),
         })
     }
 

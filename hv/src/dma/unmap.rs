@@ -124,7 +124,8 @@ impl<'a, H: Host> Unmaps<'a, H> {
     pub fn unmap(&mut self, host: &H, op: &Unmap) -> Result<u32, UnmapError> {
         let name = parse(op)?;
         self.enter(host, op.context)?;
-        if op.flags & XEN_GDMA_NO_FLUSH == 0 {
+        let deferred = op.flags & XEN_GDMA_NO_FLUSH != 0;
+        if !deferred {
             // Even if there is nothing to unmap: an earlier flush may have failed.
             self.turn.want_flush();
         }
@@ -133,7 +134,7 @@ impl<'a, H: Host> Unmaps<'a, H> {
         let mut context = space.context.lock();
         let mapping = find(host, &context, &name).ok_or(UnmapError::NoMapping)?;
         let done = take_back(host, holder, state, space, &mut context, &mapping);
-        let flush_soon = host.must_flush_soon(context.pending_flags());
+        let flush_soon = deferred && host.must_flush_soon(context.pending_flags());
         drop(context);
         // A flush that failed would most likely fail again, after another time-out:
         // the next one is at the end of the call.

@@ -20,8 +20,6 @@
 #include <asm/p2m.h>
 
 #include "../../drivers/passthrough/ats.h"
-#include "../../drivers/passthrough/vtd/dmar.h"
-#include "../../drivers/passthrough/vtd/iommu.h"
 #include "gdma.h"
 
 #define NR_IDS (IOMMU_LAST_CONTEXT_DOMID - IOMMU_FIRST_CONTEXT_DOMID + 1)
@@ -217,21 +215,6 @@ static int cf_check check_window(xen_pfn_t start, xen_ulong_t nr, uint32_t id,
     return 1;
 }
 
-/* Bits of device address that every IOMMU of the machine translates. */
-static unsigned int address_bits(void)
-{
-    const struct acpi_drhd_unit *drhd;
-    unsigned int bits = paddr_bits;
-
-    for_each_drhd_unit ( drhd )
-    {
-        bits = min(bits, PAGE_SHIFT + 9 * drhd->iommu->nr_pt_levels);
-        bits = min_t(unsigned int, bits, cap_mgaw(drhd->iommu->cap));
-    }
-
-    return bits;
-}
-
 /* Writes to these addresses are interrupts, and never translated. */
 #define MSI_FIRST (0xfee00000UL >> PAGE_SHIFT)
 #define MSI_END   (0xfef00000UL >> PAGE_SHIFT)
@@ -246,7 +229,7 @@ static unsigned int address_bits(void)
 bool gdma_context_range(uint64_t last, uint64_t wanted, uint64_t *first,
                         uint64_t *count)
 {
-    unsigned long end = 1UL << (address_bits() - PAGE_SHIFT);
+    unsigned long end = 1UL << (gdma_vtd_address_bits(paddr_bits) - PAGE_SHIFT);
     struct window w = { .first = LOWEST };
 
     if ( last < end )

@@ -239,6 +239,7 @@ int gdma_identity_unmap(struct domain *d, uint64_t mfn);
 unsigned int gdma_pci_device(const struct domain *owner, uint32_t sbdf,
                              uint32_t *context);
 bool gdma_must_flush_soon(uint32_t flush_flags);
+unsigned int gdma_vtd_address_bits(unsigned int bits); /* only on x86 */
 
 /* contexts.c; only on x86. Errors are negative Xen error numbers. */
 struct iommu_context;

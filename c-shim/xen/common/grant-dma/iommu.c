@@ -27,17 +27,11 @@ unsigned int gdma_iommu_mode(const struct domain *d)
 }
 
 #ifdef CONFIG_X86
-/* Bits of device address that every IOMMU in use for the domain translates. */
-static unsigned int device_address_bits(const struct domain *d)
+/* How many of so many bits of device address every VT-d unit, if any, translates. */
+unsigned int gdma_vtd_address_bits(unsigned int bits)
 {
     const struct acpi_drhd_unit *drhd;
-    unsigned int bits;
 
-    /* The DMAR table lists units only where there is VT-d. */
-    if ( list_empty(&acpi_drhd_units) )
-        return PAGE_SHIFT + 9 * dom_iommu(d)->arch.amd.paging_mode;
-
-    bits = agaw_to_width(dom_iommu(d)->arch.vtd.agaw);
     for_each_drhd_unit ( drhd )
     {
         bits = min(bits, PAGE_SHIFT + 9 * drhd->iommu->nr_pt_levels);
@@ -45,6 +39,16 @@ static unsigned int device_address_bits(const struct domain *d)
     }
 
     return bits;
+}
+
+/* Bits of device address that every IOMMU in use for the domain translates. */
+static unsigned int device_address_bits(const struct domain *d)
+{
+    /* The DMAR table lists units only where there is VT-d. */
+    if ( list_empty(&acpi_drhd_units) )
+        return PAGE_SHIFT + 9 * dom_iommu(d)->arch.amd.paging_mode;
+
+    return gdma_vtd_address_bits(agaw_to_width(dom_iommu(d)->arch.vtd.agaw));
 }
 #endif
 
