@@ -306,8 +306,11 @@ fn revocation_finds_a_mapping_that_is_being_made() {
     assert_eq!(thread.join().expect("revoked"), (0, 0));
     checked.machine.clear_hook();
     let state = checked.machine.state();
-    let tables = state.tables_of(BACKEND, 0).expect("tables");
-    assert!(tables.table().is_empty(), "devices reach what was revoked");
+    // Without tables nothing was mapped: the revocation came first.
+    let reaches = state
+        .tables_of(BACKEND, 0)
+        .is_some_and(|tables| !tables.table().is_empty());
+    assert!(!reaches, "devices reach what was revoked");
     drop(state);
     assert_eq!(checked.references_of(FRONTEND, 8), (0, 0));
     assert!(ops[0].status == -13 || ops[0].status == 0);
