@@ -149,6 +149,9 @@ unsafe extern "C" {
         length: c_uint,
         op: u32,
     ) -> c_int;
+    pub(crate) fn gdma_pages_map(pages: *const *mut Page, count: c_uint) -> *mut c_void;
+    pub(crate) fn gdma_pages_unmap(at: *mut c_void);
+    pub(crate) fn gdma_pages_copy(to: *mut c_void, from: *const c_void, length: c_uint);
     pub(crate) fn gdma_page_mfn(page: *const Page) -> u64;
     pub(crate) fn gdma_page_mark_dirty(owner: *mut Domain, page: *const Page);
     pub(crate) safe fn gdma_shared_alloc() -> *mut u8;

@@ -9,7 +9,7 @@
 //! | [`entry`] | what C calls: `gdma_rs_*` |
 //! | [`ffi`] | what C offers: `gdma_*` |
 //! | [`xen`] | [`hv::host::Host`] on top of it |
-//! | [`domain`], [`page`], [`context`], [`shared`], [`locks`] | the values that `Host` deals in |
+//! | [`domain`], [`page`], [`mapped`], [`context`], [`shared`], [`locks`] | the values that `Host` deals in |
 //! | [`runtime`] | allocator, log, panic |
 #![no_std]
 
@@ -20,6 +20,7 @@ mod domain;
 mod entry;
 mod ffi;
 mod locks;
+mod mapped;
 mod page;
 mod runtime;
 mod shared;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! [`Host`]: Xen, as the service sees it.
 
+use alloc::vec::Vec;
 use core::{
     ffi::{c_int, c_uint, c_void},
     mem::MaybeUninit,
@@ -10,9 +11,9 @@ use core::{
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed,
-        FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
-        NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
+        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt, FlushFlags,
+        Flushed, FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError,
+        IommuMode, NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
     hypercall::{Answer, Call, Hypercall},
 };
@@ -24,6 +25,7 @@ use crate::{
     domain::{XenDomain, XenDomainRef},
     ffi,
     locks::{XenReadWrite, XenSpin},
+    mapped::XenMapped,
     page::{XenFrame, XenLoosePage, XenSharedPage},
     shared::Shared,
 };
@@ -63,6 +65,7 @@ impl Host for Xen {
     type Frame = XenFrame;
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
+    type MappedMemory = XenMapped;
     type IoContext = XenIoContext;
     type Shared<T: Send + Sync> = Shared<T>;
 
@@ -325,7 +328,7 @@ impl Host for Xen {
     #[inline(always)]
     fn with_elements<T, R>(
         &self,
-        at: GuestPtr,
+        at: ElementsAt<'_, Self>,
         count: usize,
         work: impl FnOnce(&mut [T]) -> R,
     ) -> Result<R, GuestFault>
@@ -334,15 +337,28 @@ impl Host for Xen {
     {
         let mut room = [const { MaybeUninit::<T>::uninit() }; ELEMENTS_PER_COPY];
         let room = room.get_mut(..count).ok_or(GuestFault)?;
-        let len = size_of_val(room) as c_uint;
+        let len = size_of_val(room);
         let start = room.as_mut_ptr();
-        // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
-        if unsafe { ffi::gdma_guest_read(start.cast(), to_guest(at), len) } != 0 {
-            return Err(GuestFault);
+        match at {
+            ElementsAt::Guest(at) => {
+                let len = len as c_uint;
+                // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
+                if unsafe { ffi::gdma_guest_read(start.cast(), to_guest(at), len) } != 0 {
+                    return Err(GuestFault);
+                }
+            }
+            // SAFETY: room for `len` bytes.
+            ElementsAt::Mapped(memory, offset) => unsafe {
+                memory.read(offset, start.cast(), len)?;
+            },
         }
         // SAFETY: all `count` elements have been written, and any bytes are a `T`.
         let elements = unsafe { slice::from_raw_parts_mut(start.cast::<T>(), count) };
         Ok(work(elements))
+    }
+
+    fn map_memory(&self, frames: Vec<XenFrame>) -> Result<XenMapped, OutOfMemory> {
+        XenMapped::new(frames)
     }
 
     #[inline(always)]

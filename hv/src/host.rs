@@ -8,6 +8,7 @@
 //! allegations, and only an implementation's answer (a [`Host::Frame`], bytes
 //! copied in) is something to work with.
 
+use alloc::vec::Vec;
 use core::ops::Deref;
 
 use hypercall_abi::{Errno, grant::Gntst};
@@ -27,6 +28,24 @@ pub const ELEMENTS_PER_COPY: usize = 16;
 /// The guest's memory was not accessible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestFault;
+
+/// Where elements of an array are.
+pub enum ElementsAt<'a, H: Host> {
+    /// At an address of the calling guest's.
+    Guest(GuestPtr),
+    /// At an offset in memory that is mapped for Xen.
+    Mapped(&'a H::MappedMemory, u64),
+}
+
+/// Frames that Xen has mapped for itself; whoever's they are may change the contents
+/// at any moment.
+pub trait MappedMemory: Send + Sync {
+    /// How much it is.
+    fn bytes(&self) -> u64;
+
+    /// Copies there. An error if it does not all fit: then nothing was written.
+    fn write(&self, offset: u64, from: &[u8]) -> Result<(), GuestFault>;
+}
 
 /// Xen has no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,6 +350,9 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// either [`Host::close_io_context`] has succeeded, or the owner is dead and its
     /// devices have been taken from it.
     type IoContext: Send + Sync;
+    /// Frames that Xen has mapped for itself as long as the value lives. Dropping it
+    /// unmaps them, then gives them back. Called without locks of the service.
+    type MappedMemory: MappedMemory;
     /// A value with several owners; the last one drops it.
     type Shared<T: Send + Sync>: Clone + Deref<Target = T> + Send + Sync;
 
@@ -532,12 +554,15 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// cost more than many operations.
     fn with_elements<T, R>(
         &self,
-        at: GuestPtr,
+        at: ElementsAt<'_, Self>,
         count: usize,
         work: impl FnOnce(&mut [T]) -> R,
     ) -> Result<R, GuestFault>
     where
         T: FromBytes + IntoBytes + Immutable + Copy;
+
+    /// Maps frames one behind the other for Xen itself to read and write.
+    fn map_memory(&self, frames: Vec<Self::Frame>) -> Result<Self::MappedMemory, OutOfMemory>;
 
     /// Copies out.
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault>;

@@ -34,7 +34,7 @@ impl<H: Host> DomainState<H> {
     pub fn new(host: &H, owner: &H::Domain, limits: DomainLimits) -> Result<Self, TableError> {
         Ok(Self {
             grants: GrantTable::new(host, owner, limits.table)?,
-            dma: Dma::new(host, limits.dma)?,
+            dma: Dma::new(host, limits.dma, limits.table.vcpus)?,
         })
     }
 }

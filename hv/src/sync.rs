@@ -27,6 +27,8 @@ pub enum Rank {
     Entry = 6,
     /// The faults of a holder's devices.
     Faults = 7,
+    /// The argument area of a vcpu.
+    Arguments = 8,
 }
 
 /// A lock with one owner at a time. Held for bounded time, never across a

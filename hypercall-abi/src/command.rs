@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //! Command numbers and the limits that hold for every command.
 //!
-//! Numbers 7, 9 and 10 belong to commands of later versions (argument pages,
-//! windows) and answer `-ENOSYS` like any unknown number.
+//! Numbers 9 and 10 belong to commands of later versions (windows) and answer
+//! `-ENOSYS` like any unknown number.
 
 /// Ask for the ABI version, limits and usage: array of `xen_gdma_query`.
 pub const XEN_GDMA_OP_QUERY: u32 = 0;
@@ -18,6 +18,8 @@ pub const XEN_GDMA_OP_DEVICE_ATTACH: u32 = 4;
 pub const XEN_GDMA_OP_MAP: u32 = 5;
 /// Take mappings back: array of `xen_gdma_unmap`.
 pub const XEN_GDMA_OP_UNMAP: u32 = 6;
+/// Set the argument area of the calling vcpu: array of `xen_gdma_register_args`.
+pub const XEN_GDMA_OP_REGISTER_ARGS: u32 = 7;
 /// Complete what `NO_FLUSH` left: array of `xen_gdma_flush`.
 pub const XEN_GDMA_OP_FLUSH: u32 = 8;
 /// Find a mapping by device address or by guest address: array of
@@ -58,6 +60,10 @@ pub const XEN_GDMA_REG_GRANT: u32 = 1 << 18;
 /// Register form: `XEN_GDMA_NO_FLUSH`.
 pub const XEN_GDMA_REG_NO_FLUSH: u32 = 1 << 19;
 
+/// Added to a command's number: its array is in the argument area of the calling vcpu,
+/// and the second argument is the array's offset there. See `xen_gdma_register_args`.
+pub const XEN_GDMA_ARGS_REGISTERED: u32 = 1 << 31;
+
 /// Most elements of one call. A larger count answers `-E2BIG`, a count of zero
 /// `-EINVAL`; nothing is done in either case.
 pub const XEN_GDMA_MAX_BATCH: u32 = 65536;
@@ -67,7 +73,7 @@ pub const XEN_GDMA_MAX_FRAMES: u32 = 128;
 
 /// ABI version: major number in the upper 16 bits, minor in the lower. The
 /// major number changes when an existing caller would break.
-pub const XEN_GDMA_ABI_VERSION: u32 = 0x0001_0001;
+pub const XEN_GDMA_ABI_VERSION: u32 = 0x0001_0002;
 
 /// The caller itself, where a domain id is asked for (Xen's `DOMID_SELF`).
 pub const XEN_GDMA_DOMID_SELF: u16 = 0x7ff0;

@@ -12,6 +12,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`command`] | command numbers and the limits that hold for every command |
+//! | [`arguments`] | the memory that a vcpu passes its arguments in |
 //! | [`query`] | what the service offers and what the caller uses of it |
 //! | [`device`] | which DMA treatment one device needs |
 //! | [`context`] | device address spaces of a domain's own, and moving devices to them |
@@ -24,6 +25,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod command;
 pub mod context;
 pub mod control;

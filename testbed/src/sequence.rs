@@ -7,6 +7,7 @@ pub mod grants;
 
 use arbitrary::{Arbitrary, Unstructured};
 use hypercall_abi::{
+    arguments::RegisterArgs,
     grant::{GTF_PERMIT_ACCESS, GTF_READONLY},
     mapping::{
         Map, Unmap, XEN_GDMA_GRANT_DMA_BIT, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT,
@@ -136,6 +137,15 @@ pub enum Action {
         gfn: Choice,
         /// Memory, paged out, registers, or nothing.
         what: Choice,
+    },
+    /// A holder's vcpu gets another argument area, or none: calls use it from then on.
+    Arguments {
+        /// Whose.
+        holder: Choice,
+        /// First frame.
+        gfn: Choice,
+        /// How many.
+        frames: Choice,
     },
     /// Something about grant tables.
     Grants(GrantAction),
@@ -336,6 +346,24 @@ impl Play {
                     lookup_gaddr(gaddr, u32::from(index % 4)),
                 ];
                 self.checked.lookup(Self::holder(holder), &mut ops);
+            }
+            &Action::Arguments {
+                holder,
+                gfn,
+                frames,
+            } => {
+                let nr_frames = u32::from(frames % 6);
+                let gfn = if nr_frames == 0 && gfn % 8 != 0 {
+                    0
+                } else {
+                    u64::from(gfn % (RAM as u8 + 4))
+                };
+                let op = RegisterArgs {
+                    gfn,
+                    nr_frames,
+                    ..RegisterArgs::default()
+                };
+                self.checked.register_args(Self::holder(holder), &mut [op]);
             }
             Action::Grants(action) => self.act_on_tables(action),
             Action::Contexts(action) => self.act_on_contexts(action),

@@ -44,6 +44,8 @@ fn mapping() -> impl Strategy<Value = Action> {
         }),
         1 => any::<([u8; 2], bool)>()
             .prop_map(|([holder, frame], write)| Action::Dma { holder, frame, write }),
+        1 => any::<[u8; 3]>()
+            .prop_map(|[holder, gfn, frames]| Action::Arguments { holder, gfn, frames }),
     ]
 }
 

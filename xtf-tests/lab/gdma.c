@@ -20,6 +20,8 @@ _Static_assert(sizeof(struct xen_gdma_set_limits) == 16,
                "size of set_limits");
 _Static_assert(sizeof(struct xen_gdma_stats) == 88, "size of stats");
 _Static_assert(sizeof(struct xen_gdma_fault) == 40, "size of fault");
+_Static_assert(sizeof(struct xen_gdma_register_args) == 16,
+               "size of register_args");
 
 /* What an output field holds before a call: an answer is set, not added. */
 #define LEFT_OVER       0x5a5a5a5au
@@ -193,6 +195,23 @@ int gdma_attach(uint32_t bdf, uint32_t context)
     long rc = gdma_op(XEN_GDMA_OP_DEVICE_ATTACH, &attach, 1);
 
     return rc ? rc : attach.status;
+}
+
+int gdma_register_args(const void *area, unsigned int nr)
+{
+    return gdma_register_args_gfn(area ? virt_to_gfn(area) : 0, nr);
+}
+
+int gdma_register_args_gfn(uint64_t gfn, unsigned int nr)
+{
+    struct xen_gdma_register_args args = {
+        .gfn = gfn,
+        .nr_frames = nr,
+        .status = LEFT_OVER,
+    };
+    long rc = gdma_op(XEN_GDMA_OP_REGISTER_ARGS, &args, 1);
+
+    return rc ? rc : args.status;
 }
 
 int gdma_revoke(grant_ref_t ref)

@@ -4,6 +4,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`arguments`] | the memory that vcpus pass their arguments in |
 //! | [`attach`] | contexts: making and ending them, moving devices |
 //! | [`map`] | validation of `map`, pinning of the frames, programming of the IOMMU |
 //! | [`unmap`] | `unmap`, and the release of what a dying domain leaves |
@@ -27,6 +28,7 @@
 //!             +----------+--> Free          (the map failed before the IOMMU saw it)
 //! ```
 
+pub mod arguments;
 pub mod attach;
 pub mod context;
 pub mod control;
@@ -48,6 +50,7 @@ pub use context::{Context, DmaPin, Handle};
 pub use unflushed::Unflushed;
 
 use self::{
+    arguments::Areas,
     faults::Faults,
     quota::Quota,
     space::{SharedSpace, Spaces},
@@ -105,6 +108,7 @@ pub struct Dma<H: Host> {
     /// A flush that an element wanted failed when its call was preempted: whichever
     /// call ends next makes it, or fails.
     pub(crate) owes_flush: AtomicBool,
+    arguments: Areas<H>,
 }
 
 impl Counters {
@@ -122,8 +126,8 @@ impl Counters {
 }
 
 impl<H: Host> Dma<H> {
-    /// No mappings and no contexts yet.
-    pub fn new(host: &H, limits: DmaLimits) -> Result<Self, OutOfMemory> {
+    /// No mappings and no contexts yet, of a domain with so many vcpus at most.
+    pub fn new(host: &H, limits: DmaLimits, vcpus: u32) -> Result<Self, OutOfMemory> {
         Ok(Self {
             default: Self::new_default(host)?,
             spaces: H::ReadWrite::new(Rank::Spaces, Spaces::new()),
@@ -133,6 +137,7 @@ impl<H: Host> Dma<H> {
             counters: Counters::default(),
             faults: H::Spin::new(Rank::Faults, Faults::default()),
             owes_flush: AtomicBool::new(false),
+            arguments: Areas::new(vcpus)?,
         })
     }
 

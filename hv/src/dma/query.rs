@@ -16,6 +16,7 @@ use hypercall_abi::{
     query::{
         Query, XEN_GDMA_CAP_CONTEXTS, XEN_GDMA_CAP_DEFAULT_CONTEXT, XEN_GDMA_CAP_GRANT_V1,
         XEN_GDMA_CAP_GRANT_V2, XEN_GDMA_CAP_OWN_FRAMES, XEN_GDMA_CAP_PCI,
+        XEN_GDMA_CAP_REGISTERED_ARGS,
     },
 };
 
@@ -70,7 +71,10 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
     op.max_pins = state.dma.pins.limit();
     op.used_pins = state.dma.pins.used();
     op.abi_version = XEN_GDMA_ABI_VERSION;
-    op.capabilities = XEN_GDMA_CAP_OWN_FRAMES | XEN_GDMA_CAP_GRANT_V1 | XEN_GDMA_CAP_GRANT_V2;
+    op.capabilities = XEN_GDMA_CAP_OWN_FRAMES
+        | XEN_GDMA_CAP_GRANT_V1
+        | XEN_GDMA_CAP_GRANT_V2
+        | XEN_GDMA_CAP_REGISTERED_ARGS;
     op.max_contexts = 0;
     if can_create(host, caller) {
         op.capabilities |= XEN_GDMA_CAP_CONTEXTS;

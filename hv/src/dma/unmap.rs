@@ -10,6 +10,7 @@ use hypercall_abi::{
 };
 
 use super::{
+    arguments,
     context::{Context, Handle, Mapping},
     flush,
     space::Space,
@@ -240,13 +241,17 @@ pub enum Release {
     Stuck,
 }
 
-/// Gives back all DMA mappings of a dying domain, in bounded steps. Contexts stay,
+/// Gives back all DMA mappings of a dying domain, and what its vcpus passed arguments
+/// in, in bounded steps. Contexts stay,
 /// with nothing in them: devices may be there until they are taken from the domain.
 /// [`Release::Stuck`]: what a device may still reach stays pinned for ever.
 ///
 /// The domain's vcpus no longer run. Takes contexts' locks and, never at the same
 /// time, granters' table locks.
 pub fn release_all<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>) -> Release {
+    if !arguments::release_all(host, state) {
+        return Release::Preempted;
+    }
     while let Some(space) = state.dma.unreleased() {
         match release_dying(host, holder, state, &space) {
             // What is stuck in one context is no reason to keep the others.

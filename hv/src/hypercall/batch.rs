@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::{Answer, Call};
 use crate::{
     addr::GuestPtr,
-    host::{ELEMENTS_PER_COPY, GuestFault, Host},
+    host::{ELEMENTS_PER_COPY, ElementsAt, GuestFault, Host, MappedMemory},
 };
 
 /// Frames worked on between two looks at whether something else wants the CPU.
@@ -17,6 +17,22 @@ const FRAMES_BETWEEN_CHECKS: u32 = 64;
 pub trait Element: FromBytes + IntoBytes + Immutable + Copy {}
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy> Element for T {}
+
+/// Where a call has its array.
+pub trait Place<H: Host> {
+    /// `at` is an address or an offset in the same place.
+    fn at(&self, at: GuestPtr) -> ElementsAt<'_, H>;
+}
+
+/// The ordinary place: addresses of the calling guest.
+struct GuestMemory;
+
+impl<H: Host> Place<H> for GuestMemory {
+    #[inline(always)]
+    fn at(&self, at: GuestPtr) -> ElementsAt<'_, H> {
+        ElementsAt::Guest(at)
+    }
+}
 
 /// Instead of an amount of work: something else wants the CPU, and the call is to be
 /// continued with this element again.
@@ -50,16 +66,27 @@ pub trait Command<H: Host> {
     }
 }
 
-/// Works through the elements of `call`.
+/// Works through the elements of `call`, which are in the guest's memory.
 #[inline(always)]
 pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
+    run_in(host, &GuestMemory, command, call)
+}
+
+/// Works through the elements of `call`, which are in `place`.
+#[inline(always)]
+pub fn run_in<H: Host, C: Command<H>>(
+    host: &H,
+    place: &impl Place<H>,
+    command: &mut C,
+    call: Call,
+) -> Answer {
     // What is copied in at once is checked by the copying.
     let copied_at_once = (1..=ELEMENTS_PER_COPY as u32).contains(&call.count);
-    if !copied_at_once && !host.guest_range_ok(call.at, bytes::<C::Element>(call.count)) {
+    if !copied_at_once && !range_ok::<H, C>(host, place, &call) {
         return Errno::Fault.into();
     }
     let mut rest = call;
-    let worked = work_through(host, command, &mut rest);
+    let worked = work_through(host, place, command, &mut rest);
     // The flush comes first: after it, whatever the elements say is true.
     let preempted = worked.is_ok() && rest.count != 0;
     let finished = command.finish(host, preempted);
@@ -75,11 +102,23 @@ fn bytes<E>(count: u32) -> u64 {
     u64::from(count) * size_of::<E>() as u64
 }
 
+/// The elements of `call` are where there can be any.
+fn range_ok<H: Host, C: Command<H>>(host: &H, place: &impl Place<H>, call: &Call) -> bool {
+    let bytes = bytes::<C::Element>(call.count);
+    match place.at(call.at) {
+        ElementsAt::Guest(at) => host.guest_range_ok(at, bytes),
+        ElementsAt::Mapped(memory, offset) => offset
+            .checked_add(bytes)
+            .is_some_and(|end| end <= memory.bytes()),
+    }
+}
+
 /// Works through `rest`, and leaves of it what is not done: nothing, unless
 /// preempted.
 #[inline(always)]
 fn work_through<H: Host, C: Command<H>>(
     host: &H,
+    place: &impl Place<H>,
     command: &mut C,
     rest: &mut Call,
 ) -> Result<(), Errno> {
@@ -87,17 +126,15 @@ fn work_through<H: Host, C: Command<H>>(
     let mut most = ELEMENTS_PER_COPY as u32;
     while rest.count != 0 {
         let wanted = rest.count.min(most) as usize;
-        let worked = host.with_elements(rest.at, wanted, |elements: &mut [C::Element]| {
-            work_on(host, command, elements, rest, &mut budget)
+        let at = place.at(rest.at);
+        let worked = host.with_elements(at, wanted, |elements: &mut [C::Element]| {
+            work_on(host, place, command, elements, rest, &mut budget)
         });
         match worked {
             Ok(Ok(Worked::All)) => {}
             Ok(Ok(Worked::Preempted)) => break,
             Ok(Err(error)) => return Err(error),
-            Err(GuestFault)
-                if wanted == 1
-                    || !host.guest_range_ok(rest.at, bytes::<C::Element>(rest.count)) =>
-            {
+            Err(GuestFault) if wanted == 1 || !range_ok::<H, C>(host, place, rest) => {
                 return Err(Errno::Fault);
             }
             // If they do not all lie in accessible memory, those that do are worked
@@ -138,6 +175,7 @@ enum Worked {
 #[inline(always)]
 fn work_on<H: Host, C: Command<H>>(
     host: &H,
+    place: &impl Place<H>,
     command: &mut C,
     elements: &mut [C::Element],
     rest: &mut Call,
@@ -159,7 +197,7 @@ fn work_on<H: Host, C: Command<H>>(
     }
     command.settle(host);
     let (results, _) = elements.split_at(done as usize);
-    write(host, command, rest.at, results)?;
+    write(host, place, command, rest.at, results)?;
     rest.at = rest.at.byte_offset(bytes::<C::Element>(done));
     rest.count -= done;
     Ok(worked)
@@ -168,18 +206,19 @@ fn work_on<H: Host, C: Command<H>>(
 /// Copies results out; those that cannot be are undone.
 fn write<H: Host, C: Command<H>>(
     host: &H,
+    place: &impl Place<H>,
     command: &mut C,
     to: GuestPtr,
     results: &[C::Element],
 ) -> Result<(), Errno> {
-    if write_some::<H, C>(host, to, results).is_ok() {
+    if write_some::<H, C>(host, place, to, results).is_ok() {
         return Ok(());
     }
     let written = (0..)
         .zip(results.chunks(1))
         .take_while(|(index, result)| {
             let to = to.byte_offset(bytes::<C::Element>(*index));
-            write_some::<H, C>(host, to, result).is_ok()
+            write_some::<H, C>(host, place, to, result).is_ok()
         })
         .count();
     let (_, lost) = results.split_at(written);
@@ -192,9 +231,13 @@ fn write<H: Host, C: Command<H>>(
 #[inline(always)]
 fn write_some<H: Host, C: Command<H>>(
     host: &H,
+    place: &impl Place<H>,
     to: GuestPtr,
     elements: &[C::Element],
 ) -> Result<(), GuestFault> {
     let results = elements.as_bytes().get(C::RESULTS..).unwrap_or_default();
-    host.copy_to_guest(to.byte_offset(C::RESULTS as u64), results)
+    match place.at(to.byte_offset(C::RESULTS as u64)) {
+        ElementsAt::Guest(at) => host.copy_to_guest(at, results),
+        ElementsAt::Mapped(memory, offset) => memory.write(offset, results),
+    }
 }

@@ -5,12 +5,14 @@ use core::marker::PhantomData;
 
 use hypercall_abi::{
     Errno,
+    arguments::RegisterArgs,
     command::{
-        XEN_GDMA_MAX_BATCH, XEN_GDMA_MAX_FRAMES, XEN_GDMA_OP_CONTEXT_CREATE,
-        XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH, XEN_GDMA_OP_FAULTS,
-        XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_MAP_REG,
-        XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS,
-        XEN_GDMA_OP_STATS, XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG,
+        XEN_GDMA_ARGS_REGISTERED, XEN_GDMA_MAX_BATCH, XEN_GDMA_MAX_FRAMES,
+        XEN_GDMA_OP_CONTEXT_CREATE, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH,
+        XEN_GDMA_OP_FAULTS, XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP,
+        XEN_GDMA_OP_MAP_REG, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
+        XEN_GDMA_OP_REGISTER_ARGS, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS,
+        XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG,
     },
     context::{ContextCreate, ContextDestroy, DeviceAttach},
     control::{Revoke, SetLimits, Stats},
@@ -28,6 +30,7 @@ use super::{
 use crate::{
     addr::GuestPtr,
     dma::{
+        arguments::{self, ArgumentPlace},
         attach::{self, Destroyed},
         control::{self, Revoked},
         faults,
@@ -38,6 +41,7 @@ use crate::{
         unmap::Unmaps,
     },
     host::{Domain, Host},
+    state::DomainState,
 };
 
 /// Moving a device, making or ending a context, a flush: so much work it is, in
@@ -50,13 +54,25 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer
     let Some(state) = caller.state() else {
         return Errno::NoSys.into();
     };
-    let call = Call {
-        hypercall: Hypercall::GrantDma,
-        cmd,
-        at,
-        count,
+    let number = cmd & !XEN_GDMA_ARGS_REGISTERED;
+    let place = if number == cmd {
+        ArgumentPlace::Guest
+    } else {
+        match in_area(host, state, number, at) {
+            Ok(place) => place,
+            Err(error) => return error.into(),
+        }
     };
-    match cmd {
+    let call = Arguments {
+        place: &place,
+        call: Call {
+            hypercall: Hypercall::GrantDma,
+            cmd,
+            at,
+            count,
+        },
+    };
+    match number {
         XEN_GDMA_OP_QUERY => each(host, call, |op: &mut Query| {
             (status(query(host, caller, op)), 1)
         }),
@@ -77,6 +93,9 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer
         }
         XEN_GDMA_OP_DEVICE_ATTACH => each(host, call, |op: &mut DeviceAttach| {
             (status(attach::attach(host, caller, state, op)), HEAVY)
+        }),
+        XEN_GDMA_OP_REGISTER_ARGS => each(host, call, |op: &mut RegisterArgs| {
+            (status(arguments::register(host, caller, state, op)), HEAVY)
         }),
         XEN_GDMA_OP_MAP => {
             let mut command = MapCommand::<H> {
@@ -138,10 +157,33 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer
     }
 }
 
+/// The place of an array in the calling vcpu's area.
+fn in_area<H: Host>(
+    host: &H,
+    state: &DomainState<H>,
+    number: u32,
+    at: GuestPtr,
+) -> Result<ArgumentPlace<H>, Errno> {
+    match number {
+        // It takes the area away under its own results.
+        XEN_GDMA_OP_REGISTER_ARGS => Err(Errno::NoSys),
+        XEN_GDMA_OP_QUERY..=XEN_GDMA_OP_STATS => ArgumentPlace::registered(host, state, at),
+        // Unknown, or without an array.
+        _ => Err(Errno::NoSys),
+    }
+}
+
+/// A call, and where its array is.
+struct Arguments<'a, H: Host> {
+    place: &'a ArgumentPlace<H>,
+    call: Call,
+}
+
 /// Works through the elements of a known command. One function for each command:
 /// what one needs of the stack is no burden for another.
 #[inline(never)]
-fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
+fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, arguments: Arguments<'_, H>) -> Answer {
+    let Arguments { place, call } = arguments;
     if call.count == 0 {
         return Errno::Inval.into();
     }
@@ -149,7 +191,7 @@ fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer 
         return Errno::TooBig.into();
     }
     host.speculation_barrier();
-    batch::run(host, command, call)
+    batch::run_in(host, place, command, call)
 }
 
 fn status<E: Into<Errno>>(result: Result<(), E>) -> i32 {
@@ -183,6 +225,7 @@ with_status!(
     Lookup,
     Query,
     QueryDevice,
+    RegisterArgs,
     Revoke,
     SetLimits,
     Stats
@@ -207,7 +250,7 @@ impl<H: Host, E: WithStatus, F: FnMut(&mut E) -> (i32, u32)> Command<H> for Each
 
 fn each<H: Host, E: WithStatus>(
     host: &H,
-    call: Call,
+    call: Arguments<'_, H>,
     work: impl FnMut(&mut E) -> (i32, u32),
 ) -> Answer {
     let mut command = Each {

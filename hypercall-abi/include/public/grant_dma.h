@@ -16,6 +16,11 @@
 
 
 /**
+ * Most frames of one argument area.
+ */
+#define XEN_GDMA_MAX_ARGS_FRAMES 4
+
+/**
  * Ask for the ABI version, limits and usage: array of `xen_gdma_query`.
  */
 #define XEN_GDMA_OP_QUERY 0
@@ -49,6 +54,11 @@
  * Take mappings back: array of `xen_gdma_unmap`.
  */
 #define XEN_GDMA_OP_UNMAP 6
+
+/**
+ * Set the argument area of the calling vcpu: array of `xen_gdma_register_args`.
+ */
+#define XEN_GDMA_OP_REGISTER_ARGS 7
 
 /**
  * Complete what `NO_FLUSH` left: array of `xen_gdma_flush`.
@@ -127,6 +137,12 @@
 #define XEN_GDMA_REG_NO_FLUSH (1 << 19)
 
 /**
+ * Added to a command's number: its array is in the argument area of the calling vcpu,
+ * and the second argument is the array's offset there. See `xen_gdma_register_args`.
+ */
+#define XEN_GDMA_ARGS_REGISTERED (1 << 31)
+
+/**
  * Most elements of one call. A larger count answers `-E2BIG`, a count of zero
  * `-EINVAL`; nothing is done in either case.
  */
@@ -141,7 +157,7 @@
  * ABI version: major number in the upper 16 bits, minor in the lower. The
  * major number changes when an existing caller would break.
  */
-#define XEN_GDMA_ABI_VERSION 65537
+#define XEN_GDMA_ABI_VERSION 65538
 
 /**
  * The caller itself, where a domain id is asked for (Xen's `DOMID_SELF`).
@@ -316,6 +332,11 @@
  * Capability: the caller can create contexts.
  */
 #define XEN_GDMA_CAP_CONTEXTS (1 << 5)
+
+/**
+ * Arguments can be passed in memory that the vcpu registered.
+ */
+#define XEN_GDMA_CAP_REGISTERED_ARGS (1 << 6)
 
 /**
  * One element of `XEN_GDMA_OP_QUERY`.
@@ -903,6 +924,42 @@ struct xen_gdma_fault {
    * one bound with `EVTCHNOP_bind_ipi`, or its end of a channel to itself.
    */
   uint32_t port;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_REGISTER_ARGS`.
+ *
+ * Makes frames of the caller's own memory the argument area of the vcpu that calls, in
+ * place of what it had before; with `nr_frames` 0 it has none any more. The frames are
+ * pinned for as long. Any command with an array, but this one, can then be called with
+ * `XEN_GDMA_ARGS_REGISTERED` added to its number: its array is in the area, the second
+ * argument is the array's offset there, and the results are written there as well. Xen
+ * looks nothing up in the guest's page tables for such a call. The area is the
+ * calling vcpu's alone: nobody else should write to an array while a call works on it,
+ * as with any array.
+ *
+ * Whole-call errors of a call with `XEN_GDMA_ARGS_REGISTERED`, besides the usual ones:
+ * `-ENOENT` the vcpu has no area; `-EINVAL` the offset is no multiple of 8; `-EFAULT` the
+ * array is not wholly in the area, and nothing was done.
+ *
+ * Element errors: `-EINVAL` `nr_frames` above `XEN_GDMA_MAX_ARGS_FRAMES`, or `gfn` not 0
+ * with `nr_frames` 0; `-EFAULT` a frame is not ordinary writable memory of the caller;
+ * `-EAGAIN` a frame is paged out; `-ENOMEM` Xen has no memory or address space for it.
+ * After an error the vcpu still has what it had.
+ */
+struct xen_gdma_register_args {
+  /**
+   * IN: the first guest frame.
+   */
+  uint64_t gfn;
+  /**
+   * IN: how many consecutive ones, or 0.
+   */
+  uint32_t nr_frames;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
 };
 
 #endif  /* __XEN_PUBLIC_GRANT_DMA_H__ */

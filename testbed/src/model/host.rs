@@ -6,9 +6,9 @@ use std::sync::Arc;
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed,
-        Frame, FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
-        NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
+        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt, FlushFlags,
+        Flushed, Frame, FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError,
+        IommuMode, NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
     hypercall::{Answer, Call},
 };
@@ -27,8 +27,12 @@ use super::{
     locks::{RankedMutex, RankedReadWrite, assert_none_held},
     loose::ModelLoosePage,
     machine::{Event, Machine, Moment},
+    mapped::MappedFrames,
     shared::{ModelSharedPage, SharedMemory},
 };
+
+/// In the log of what was read: an offset in memory that Xen has mapped.
+const MAPPED: u64 = 1 << 63;
 
 fn tables_id(tables: IoTables<'_, Machine>) -> TablesId {
     match tables {
@@ -57,6 +61,7 @@ impl Host for Machine {
     type DomainRef = Box<ModelDomain>;
     type Frame = PinnedFrame;
     type SharedPage = ModelSharedPage;
+    type MappedMemory = MappedFrames;
     type LoosePage = ModelLoosePage;
     type IoContext = ModelIoContext;
     type Shared<T: Send + Sync> = Arc<T>;
@@ -423,7 +428,7 @@ impl Host for Machine {
 
     fn with_elements<T, R>(
         &self,
-        at: GuestPtr,
+        at: ElementsAt<'_, Self>,
         count: usize,
         work: impl FnOnce(&mut [T]) -> R,
     ) -> Result<R, GuestFault>
@@ -432,8 +437,24 @@ impl Host for Machine {
     {
         assert!(count <= ELEMENTS_PER_COPY, "more than fits on the stack");
         let mut elements = vec![T::new_zeroed(); count];
-        self.copy_from_guest(at, elements.as_mut_slice().as_mut_bytes())?;
+        let room = elements.as_mut_slice().as_mut_bytes();
+        match at {
+            ElementsAt::Guest(at) => self.copy_from_guest(at, room)?,
+            ElementsAt::Mapped(memory, offset) => {
+                memory.read(self, offset, room)?;
+                let bytes = room.len() as u64;
+                let mut reads = self.reads.lock().expect("read log");
+                reads.note(MAPPED | offset, bytes);
+            }
+        }
         Ok(work(&mut elements))
+    }
+
+    fn map_memory(&self, frames: Vec<PinnedFrame>) -> Result<MappedFrames, OutOfMemory> {
+        if self.state().switches.map_memory_fails.pull() {
+            return Err(OutOfMemory);
+        }
+        Ok(MappedFrames::new(Arc::downgrade(&self.inner), frames))
     }
 
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {

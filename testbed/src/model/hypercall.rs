@@ -7,7 +7,7 @@ use hv::{
     hypercall::{Answer, Call, Hypercall, grant_dma, grant_table},
 };
 use hypercall_abi::{
-    command::{XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_REVOKE},
+    command::{XEN_GDMA_ARGS_REGISTERED, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_REVOKE},
     grant::{GNTTABOP_CMD_MASK, GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -144,7 +144,10 @@ impl Machine {
                     // The end of a context, and of all mappings of a reference, takes
                     // several steps, of which each gives frames back.
                     let ends_context = number == Number::GrantDma
-                        && matches!(cmd, XEN_GDMA_OP_CONTEXT_DESTROY | XEN_GDMA_OP_REVOKE);
+                        && matches!(
+                            cmd & !XEN_GDMA_ARGS_REGISTERED,
+                            XEN_GDMA_OP_CONTEXT_DESTROY | XEN_GDMA_OP_REVOKE
+                        );
                     let progress =
                         elements > 0 || resume > cmd & !GNTTABOP_CMD_MASK || ends_context;
                     assert!(progress && elements < left, "a continuation progresses");

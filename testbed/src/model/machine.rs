@@ -227,6 +227,8 @@ pub struct Switches {
     pub no_io_context: Trigger,
     /// Allocation of a value with several owners.
     pub share_fails: Trigger,
+    /// Mapping of guest memory for Xen.
+    pub map_memory_fails: Trigger,
 }
 
 impl Switches {
@@ -238,8 +240,9 @@ impl Switches {
             self.attach_fails,
             self.no_io_context,
             self.share_fails,
+            self.map_memory_fails,
         ];
-        unseen != [Trigger::Never; 5]
+        unseen != [Trigger::Never; 6]
     }
 }
 

@@ -16,6 +16,7 @@
 //! | [`loose`] | pages between two owners |
 //! | [`iommu`] | I/O page tables, IOTLB, devices |
 //! | [`guest`] | guest memory for hypercall arguments, with holes |
+//! | [`mapped`] | guest memory that Xen has mapped for itself |
 //! | [`shared`] | pages shared with a guest: grant table frames |
 //! | [`table`] | a grant table as its granter sees it |
 //! | [`locks`] | locks that check their order |
@@ -32,6 +33,7 @@ pub mod iommu;
 pub mod locks;
 pub mod loose;
 pub mod machine;
+pub mod mapped;
 pub mod shared;
 pub mod table;
 

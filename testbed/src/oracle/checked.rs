@@ -4,12 +4,14 @@
 use std::collections::VecDeque;
 
 use hypercall_abi::{
+    arguments::RegisterArgs,
     command::{
-        XEN_GDMA_OP_CONTEXT_CREATE, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_DEVICE_ATTACH,
-        XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_MAP_REG,
-        XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS,
-        XEN_GDMA_OP_STATS, XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG, XEN_GDMA_REG_CONTEXT,
-        XEN_GDMA_REG_GRANT, XEN_GDMA_REG_NO_FLUSH, XEN_GDMA_REG_READ, XEN_GDMA_REG_WRITE,
+        XEN_GDMA_ARGS_REGISTERED, XEN_GDMA_OP_CONTEXT_CREATE, XEN_GDMA_OP_CONTEXT_DESTROY,
+        XEN_GDMA_OP_DEVICE_ATTACH, XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP,
+        XEN_GDMA_OP_MAP_REG, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
+        XEN_GDMA_OP_REGISTER_ARGS, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS,
+        XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG, XEN_GDMA_REG_CONTEXT, XEN_GDMA_REG_GRANT,
+        XEN_GDMA_REG_NO_FLUSH, XEN_GDMA_REG_READ, XEN_GDMA_REG_WRITE,
     },
     context::{ContextCreate, ContextDestroy, DeviceAttach},
     control::{Revoke, SetLimits, Stats},
@@ -98,11 +100,28 @@ impl Checked {
         let before: Vec<T> = elements.to_vec();
         elements.iter_mut().for_each(T::mark);
         let vcpu = self.machine.vcpu_of(caller);
-        let at = vcpu.store_elements(elements);
+        // Whoever has an argument area uses it.
+        let bytes = size_of_val(elements);
+        let can = number == Number::GrantDma && cmd != XEN_GDMA_OP_REGISTER_ARGS;
+        let area = if can {
+            self.place_in_area(caller, bytes)
+        } else {
+            None
+        };
+        let (cmd, at) = match area {
+            Some(offset) => {
+                self.store_in_area(caller, offset, elements);
+                (cmd | XEN_GDMA_ARGS_REGISTERED, offset as u64)
+            }
+            None => (cmd, vcpu.store_elements(elements)),
+        };
         let may_fail = self.machine.state().switches.may_fail_unseen();
         let mut worked = 0;
         let end = vcpu.call_observed(number, cmd, at, elements.len() as u32, |outcome| {
-            vcpu.load_elements(elements);
+            match area {
+                Some(offset) => self.load_from_area(caller, offset, elements),
+                None => vcpu.load_elements(elements),
+            }
             worked = self.judge_step((caller, may_fail), outcome, &before, elements, worked);
         });
         if end.value == 0 {
@@ -154,6 +173,12 @@ impl Checked {
     /// `unmap`.
     pub fn unmap(&mut self, caller: u16, elements: &mut [Unmap]) -> CallEnd {
         self.run(caller, Number::GrantDma, XEN_GDMA_OP_UNMAP, elements)
+    }
+
+    /// `register_args`, for the first vcpu.
+    pub fn register_args(&mut self, caller: u16, elements: &mut [RegisterArgs]) -> CallEnd {
+        let cmd = XEN_GDMA_OP_REGISTER_ARGS;
+        self.run(caller, Number::GrantDma, cmd, elements)
     }
 
     /// `lookup`.
@@ -376,6 +401,9 @@ impl Checked {
     /// Destroys a domain; everything it held must come back.
     pub fn kill(&mut self, domain: u16) -> (Death, u32) {
         let killed = self.machine.kill(domain);
+        self.reference
+            .areas
+            .retain(|&(owner, _), _| owner != domain);
         if killed.0 == Death::Stuck {
             return killed;
         }

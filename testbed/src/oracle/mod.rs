@@ -12,6 +12,7 @@
 //! | [`predict`] | what one element must answer, by the documented tables |
 //! | [`judge`] | comparing answers with predictions and entering them |
 //! | [`judge_grants`] | the same for CPU mappings of grants |
+//! | [`judge_arguments`] | the same for argument areas, and arrays in them |
 //! | [`judge_contexts`] | the same for contexts, devices, revocation and limits |
 //! | [`tables`] | what copy, transfer, swap and set_version must answer |
 //! | [`operations`] | calling them, and comparing |
@@ -21,6 +22,7 @@
 pub mod checked;
 pub mod invariants;
 pub mod judge;
+pub mod judge_arguments;
 pub mod judge_contexts;
 pub mod judge_grants;
 pub mod operations;

@@ -216,6 +216,12 @@ impl Rules<'_> {
         })
     }
 
+    /// The frame at a guest frame, if it can be pinned to be written.
+    pub(super) fn memory_to_write(&self, owner: u16, gfn: u64) -> Result<u64, Vec<Errno>> {
+        self.memory_at(owner, gfn, true, false)
+            .map_err(|why| why.dma.to_vec())
+    }
+
     /// The frame at a guest frame, if it is one that can be pinned.
     pub(super) fn memory_at(
         &self,

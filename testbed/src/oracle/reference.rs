@@ -158,6 +158,8 @@ pub struct Reference {
     pub entries: BTreeMap<(u16, u32), Entry>,
     /// Formats of the tables that do not have version 1.
     pub versions: BTreeMap<u16, u32>,
+    /// Frames of argument areas, by domain and vcpu.
+    pub areas: BTreeMap<(u16, u32), Vec<u64>>,
     /// First and last device frame of each domain's default context.
     pub ranges: BTreeMap<u16, (u64, u64)>,
     born: u64,
@@ -283,6 +285,11 @@ impl Reference {
             counts.1 += u32::from(mapping.host && mapping.typed);
             counts.1 += u32::from(mapping.device && mapping.write);
         }
+        for mfn in self.areas.values().flatten() {
+            let counts = references.entry(*mfn).or_default();
+            counts.0 += 1;
+            counts.1 += 1;
+        }
         references
     }
 
@@ -382,6 +389,7 @@ impl Reference {
         self.contexts.retain(|&space, _| !mine(space));
         self.handles.retain(|&(space, _)| !mine(space));
         self.limits.remove(&holder);
+        self.areas.retain(|&(domain, _), _| domain != holder);
         self.cpu.retain(|&(domain, _), _| domain != holder);
         self.own_maps.retain(|&(domain, _)| domain != holder);
     }

@@ -15,10 +15,10 @@ use hv::{
     dma::DmaLimits,
     grant::TableLimits,
     host::{
-        AttachError, CannotPlace, DeviceError, Domain, FlushFlags, Flushed, Frame, FrameError,
-        GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode, LoosePage,
-        NoIoContext, OutOfMemory, PciFacts, Refused, SharedPage, StealError, TraceEvent,
-        UnshareError,
+        AttachError, CannotPlace, DeviceError, Domain, ElementsAt, FlushFlags, Flushed, Frame,
+        FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
+        LoosePage, MappedMemory, NoIoContext, OutOfMemory, PciFacts, Refused, SharedPage,
+        StealError, TraceEvent, UnshareError,
     },
     hypercall::{
         Answer, Call,
@@ -357,6 +357,19 @@ impl World {
     }
 }
 
+/// No memory is mapped here.
+pub enum Unmappable {}
+
+impl MappedMemory for Unmappable {
+    fn bytes(&self) -> u64 {
+        match *self {}
+    }
+
+    fn write(&self, _offset: u64, _from: &[u8]) -> Result<(), GuestFault> {
+        match *self {}
+    }
+}
+
 const OUTSIDE: &str = "no part of what is checked here";
 
 impl Host for World {
@@ -367,6 +380,7 @@ impl Host for World {
     type Frame = Page;
     type SharedPage = Shared;
     type LoosePage = Page;
+    type MappedMemory = Unmappable;
     type IoContext = ();
     type Shared<T: Send + Sync> = Arc<T>;
 
@@ -517,7 +531,7 @@ impl Host for World {
 
     fn with_elements<T, R>(
         &self,
-        at: GuestPtr,
+        at: ElementsAt<'_, Self>,
         count: usize,
         work: impl FnOnce(&mut [T]) -> R,
     ) -> Result<R, GuestFault>
@@ -525,8 +539,15 @@ impl Host for World {
         T: FromBytes + IntoBytes + Immutable + Copy,
     {
         let mut elements = vec![T::new_zeroed(); count];
+        let ElementsAt::Guest(at) = at else {
+            unreachable!("{OUTSIDE}");
+        };
         self.copy_from_guest(at, elements.as_mut_slice().as_mut_bytes())?;
         Ok(work(&mut elements))
+    }
+
+    fn map_memory(&self, _frames: Vec<Page>) -> Result<Unmappable, OutOfMemory> {
+        Err(OutOfMemory)
     }
 
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {

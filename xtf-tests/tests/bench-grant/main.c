@@ -17,6 +17,8 @@
  *  ours-<n>      grant-DMA map and unmap, <n> elements of one page a call
  *  ours-run-<n>  grant-DMA map and unmap, one element of <n> pages
  *  ours-reg-1    the same with everything in registers, a page a call
+ *  ours-args-<n>      as ours, and
+ *  ours-args-run-<n>  as ours-run, with the array in registered memory
  *
  * and prints one line for each:
  *
@@ -220,8 +222,19 @@ static void measure_gnttab(domid_t domid, unsigned int batch)
     end_phase(name);
 }
 
-static struct xen_gdma_map dma_maps[NR_PAGES];
-static struct xen_gdma_unmap dma_unmaps[NR_PAGES];
+/* One behind the other in whole pages, to be registered as an area. */
+static struct arrays {
+    struct xen_gdma_map maps[NR_PAGES];
+    struct xen_gdma_unmap unmaps[NR_PAGES];
+} arrays __page_aligned_bss;
+#define dma_maps        arrays.maps
+#define dma_unmaps      arrays.unmaps
+
+/* Where a call finds an element: its address, or its place in the area. */
+static void *place(void *element, bool registered)
+{
+    return registered ? _p(_u(element) - _u(&arrays)) : element;
+}
 
 /* @nr elements of @frames pages each, over the granted pages. */
 static void prepare_gdma(domid_t domid, unsigned int nr, unsigned int frames)
@@ -252,8 +265,10 @@ static bool prepare_dma_unmaps(unsigned int nr)
 
 /* Each call has @batch elements of @frames pages. */
 static void measure_gdma(domid_t domid, const char *variant,
-                         unsigned int batch, unsigned int frames)
+                         unsigned int batch, unsigned int frames,
+                         bool registered)
 {
+    const unsigned int form = registered ? XEN_GDMA_ARGS_REGISTERED : 0;
     unsigned int nr = NR_PAGES / frames;
     uint64_t map_ticks = 0, unmap_ticks = 0, start;
     char name[24];
@@ -269,7 +284,8 @@ static void measure_gdma(domid_t domid, const char *variant,
 
         start = read_ticks();
         for ( unsigned int i = 0; i < nr; i += batch )
-            rc |= gdma_op(XEN_GDMA_OP_MAP, &dma_maps[i], batch);
+            rc |= gdma_op(XEN_GDMA_OP_MAP | form,
+                          place(&dma_maps[i], registered), batch);
         map_ticks += read_ticks() - start;
 
         if ( rc || !prepare_dma_unmaps(nr) )
@@ -278,7 +294,8 @@ static void measure_gdma(domid_t domid, const char *variant,
 
         start = read_ticks();
         for ( unsigned int i = 0; i < nr; i += batch )
-            rc |= gdma_op(XEN_GDMA_OP_UNMAP, &dma_unmaps[i], batch);
+            rc |= gdma_op(XEN_GDMA_OP_UNMAP | form,
+                          place(&dma_unmaps[i], registered), batch);
         unmap_ticks += read_ticks() - start;
 
         for ( unsigned int i = 0; i < nr; i++ )
@@ -335,6 +352,13 @@ static void measure_registers(domid_t domid)
     end_phase("ours-reg-1");
 }
 
+static bool register_arrays(void)
+{
+    const unsigned int nr = (sizeof(arrays) + PAGE_SIZE - 1) / PAGE_SIZE;
+
+    return gdma_register_args(&arrays, nr) == 0;
+}
+
 static void measure_all(domid_t domid)
 {
     static const unsigned int batches[] = { 1, 16, 128 };
@@ -351,10 +375,19 @@ static void measure_all(domid_t domid)
         measure_gnttab(domid, batches[i]);
 
     for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
-        measure_gdma(domid, "ours", batches[i], 1);
+        measure_gdma(domid, "ours", batches[i], 1, false);
 
     for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
-        measure_gdma(domid, "ours-run", 1, batches[i]);
+        measure_gdma(domid, "ours-run", 1, batches[i], false);
+
+    if ( dma && !register_arrays() )
+        return xtf_error("The arrays' memory cannot be registered\n");
+
+    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
+        measure_gdma(domid, "ours-args", batches[i], 1, true);
+
+    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
+        measure_gdma(domid, "ours-args-run", 1, batches[i], true);
 
     if ( dma )
         measure_registers(domid);

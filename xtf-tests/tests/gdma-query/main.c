@@ -33,7 +33,8 @@ const char test_title[] = "Grant-DMA: version, limits, devices";
 #define ALL_CAPABILITIES \
     (XEN_GDMA_CAP_OWN_FRAMES | XEN_GDMA_CAP_GRANT_V1 | \
      XEN_GDMA_CAP_DEFAULT_CONTEXT | XEN_GDMA_CAP_PCI | \
-     XEN_GDMA_CAP_GRANT_V2 | XEN_GDMA_CAP_CONTEXTS)
+     XEN_GDMA_CAP_GRANT_V2 | XEN_GDMA_CAP_CONTEXTS | \
+     XEN_GDMA_CAP_REGISTERED_ARGS)
 
 static uint8_t page[PAGE_SIZE] __page_aligned_bss;
 
@@ -59,6 +60,8 @@ static void check_constants(const struct xen_gdma_query *query)
     expect_true("own frames", query->capabilities & XEN_GDMA_CAP_OWN_FRAMES);
     expect_true("version 1 grants",
                 query->capabilities & XEN_GDMA_CAP_GRANT_V1);
+    expect_true("registered arguments",
+                query->capabilities & XEN_GDMA_CAP_REGISTERED_ARGS);
     expect_true("PCI devices", query->capabilities & XEN_GDMA_CAP_PCI);
     expect("max_batch", query->max_batch, XEN_GDMA_MAX_BATCH);
     expect("max_frames", query->max_frames, XEN_GDMA_MAX_FRAMES);

@@ -180,6 +180,9 @@ void gdma_page_copy(struct page_info *to, unsigned int to_offset,
                     unsigned int len);
 int gdma_page_flush_cache(const struct page_info *pg, unsigned int offset,
                           unsigned int length, uint32_t op);
+void *gdma_pages_map(struct page_info *const pages[], unsigned int count);
+void gdma_pages_unmap(void *va);
+void gdma_pages_copy(void *to, const void *from, unsigned int length);
 uint64_t gdma_page_mfn(const struct page_info *pg);
 void gdma_page_mark_dirty(struct domain *owner, const struct page_info *pg);
 void *gdma_shared_alloc(void);

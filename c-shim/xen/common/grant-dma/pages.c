@@ -8,6 +8,9 @@
 #include <xen/mm.h>
 #include <xen/paging.h>
 #include <xen/sched.h>
+#include <xen/vmap.h>
+
+#include <public/grant_dma.h>
 
 #include <asm/flushtlb.h>
 #include <asm/guest_atomics.h>
@@ -83,6 +86,35 @@ void gdma_page_put(struct page_info *pg, bool has_type)
 uint64_t gdma_page_mfn(const struct page_info *pg)
 {
     return mfn_x(page_to_mfn(pg));
+}
+
+/* One behind the other, for Xen itself. NULL: no memory, or no room. */
+void *gdma_pages_map(struct page_info *const pages[], unsigned int count)
+{
+    mfn_t mfns[XEN_GDMA_MAX_ARGS_FRAMES];
+    unsigned int i;
+
+    if ( count > ARRAY_SIZE(mfns) )
+    {
+        ASSERT_UNREACHABLE();
+        return NULL;
+    }
+
+    for ( i = 0; i < count; i++ )
+        mfns[i] = page_to_mfn(pages[i]);
+
+    return vmap(mfns, count);
+}
+
+void gdma_pages_unmap(void *va)
+{
+    vunmap(va);
+}
+
+/* To or from what a guest may change meanwhile. */
+void gdma_pages_copy(void *to, const void *from, unsigned int length)
+{
+    memcpy(to, from, length);
 }
 
 /*

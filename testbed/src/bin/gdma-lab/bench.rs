@@ -116,6 +116,8 @@ fn measure_device(
         (Variant::Ours, &machines.ours),
         (Variant::OursRun, &machines.ours),
         (Variant::OursReg, &machines.ours),
+        (Variant::OursArgs, &machines.ours),
+        (Variant::OursArgsRun, &machines.ours),
     ];
     for (variant, machine) in variants {
         let bench = Bench {
@@ -258,7 +260,7 @@ impl Bench<'_> {
         };
         let seconds = finished.elapsed.as_secs_f64();
         anstream::println!(
-            "{QUIET}{:8} {purpose:12} {seconds:6.1} s  {}{QUIET:#}",
+            "{QUIET}{:13} {purpose:17} {seconds:6.1} s  {}{QUIET:#}",
             self.variant,
             log_path(&format!("bench-{name}")).display()
         );
@@ -305,7 +307,20 @@ fn comparison(measured: &[Measured]) -> String {
         Some(format!("batch {batch}: {ratio:.2}x"))
     });
     let in_registers = ratio(Variant::OursReg, 1).map(|ratio| format!("in registers: {ratio:.2}x"));
-    of_arrays.chain(in_registers).collect::<Vec<_>>().join(", ")
+    let most = BATCHES[BATCHES.len() - 1];
+    let registered = [
+        (Variant::OursArgs, "registered"),
+        (Variant::OursArgsRun, "registered run of"),
+    ];
+    let registered = registered.into_iter().filter_map(|(variant, name)| {
+        let ratio = ratio(variant, most)?;
+        Some(format!("{name} {most}: {ratio:.2}x"))
+    });
+    of_arrays
+        .chain(in_registers)
+        .chain(registered)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// One line of the results' file.
@@ -322,7 +337,7 @@ fn write_results(path: &Path, measured: &[Measured], operations: &[OperationFigu
     }
     let published = measured
         .iter()
-        .filter(|row| !matches!(row.variant, Variant::OursRun | Variant::OursReg));
+        .filter(|row| matches!(row.variant, Variant::Ours | Variant::XenC));
     let figures: Vec<Published<'_>> = published
         .flat_map(Measured::figures)
         .map(Published::Device)
@@ -363,6 +378,15 @@ mod tests {
         assert_eq!(
             comparison(&with_registers),
             "batch 1: 0.25x, batch 16: 1.50x, in registers: 0.10x"
+        );
+        let with_areas = [
+            measured(Variant::XenC, 128, 200.0),
+            measured(Variant::OursArgs, 128, 20.0),
+            measured(Variant::OursArgsRun, 128, 10.0),
+        ];
+        assert_eq!(
+            comparison(&with_areas),
+            "registered 128: 0.10x, registered run of 128: 0.05x"
         );
     }
 

@@ -28,6 +28,12 @@ pub enum Variant {
     /// As `Ours`, a page a call with everything in registers.
     #[serde(rename = "ours-reg")]
     OursReg,
+    /// As `Ours`, with the array in memory that the vcpu has registered.
+    #[serde(rename = "ours-args")]
+    OursArgs,
+    /// As `OursRun`, likewise.
+    #[serde(rename = "ours-args-run")]
+    OursArgsRun,
     #[serde(rename = "xen-c")]
     XenC,
     /// Nobody's: what the machine costs anyway.
@@ -41,6 +47,8 @@ impl fmt::Display for Variant {
             Self::Ours => "ours",
             Self::OursRun => "ours-run",
             Self::OursReg => "ours-reg",
+            Self::OursArgs => "ours-args",
+            Self::OursArgsRun => "ours-args-run",
             Self::XenC => "xen-c",
             Self::Xen => "xen",
         })
@@ -55,6 +63,8 @@ impl FromStr for Variant {
             "ours" => Ok(Self::Ours),
             "ours-run" => Ok(Self::OursRun),
             "ours-reg" => Ok(Self::OursReg),
+            "ours-args" => Ok(Self::OursArgs),
+            "ours-args-run" => Ok(Self::OursArgsRun),
             "xen" => Ok(Self::Xen),
             "xen-c" => Ok(Self::XenC),
             _ => Err(()),

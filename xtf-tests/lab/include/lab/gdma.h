@@ -81,6 +81,13 @@ int gdma_context_create(uint64_t max_daddr,
 int gdma_context_destroy(uint32_t context);
 int gdma_attach(uint32_t bdf, uint32_t context);
 
+/*
+ * The argument area of the calling vcpu: @nr frames from @area on, or from a
+ * frame number; @nr of 0: none.
+ */
+int gdma_register_args(const void *area, unsigned int nr);
+int gdma_register_args_gfn(uint64_t gfn, unsigned int nr);
+
 int gdma_revoke(grant_ref_t ref);
 int gdma_set_limits(domid_t domid, uint32_t max_pins, uint32_t max_contexts,
                     struct xen_gdma_set_limits *set);
