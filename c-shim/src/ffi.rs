@@ -230,6 +230,16 @@ unsafe extern "C" {
         write: bool,
         flush_flags: *mut u32,
     ) -> c_int;
+    pub(crate) fn gdma_iommu_map_frames(
+        domain: *mut Domain,
+        dfn: u64,
+        mfns: *const u64,
+        count: u32,
+        read: bool,
+        write: bool,
+        done: *mut u32,
+        flush_flags: *mut u32,
+    ) -> c_int;
     pub(crate) fn gdma_iommu_unmap(
         domain: *mut Domain,
         dfn: u64,

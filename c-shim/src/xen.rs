@@ -453,6 +453,31 @@ impl Host for Xen {
         if result == 0 { Ok(()) } else { Err(IommuError) }
     }
 
+    fn iommu_map_frames(
+        &self,
+        tables: IoTables<'_, Self>,
+        dfn: Dfn,
+        mfns: &[Mfn],
+        access: Access,
+        flush: &mut FlushFlags,
+    ) -> Result<(), u32> {
+        let mut done = 0;
+        // SAFETY: as for iommu_map(); an Mfn is a u64, of which there are so many.
+        let result = unsafe {
+            ffi::gdma_iommu_map_frames(
+                tables_ptr(tables),
+                dfn.number(),
+                mfns.as_ptr().cast(),
+                mfns.len() as u32,
+                access.read,
+                access.write,
+                &mut done,
+                &mut flush.0,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(done) }
+    }
+
     fn iommu_unmap(
         &self,
         tables: IoTables<'_, Self>,

@@ -627,6 +627,17 @@ pub trait Host: Sized + Send + Sync + 'static {
         flush: &mut FlushFlags,
     ) -> Result<(), IommuError>;
 
+    /// Maps frames that may lie anywhere in the machine, from `dfn` on. Otherwise like
+    /// [`Self::iommu_map`], but on error some are mapped, the first ones: how many.
+    fn iommu_map_frames(
+        &self,
+        tables: IoTables<'_, Self>,
+        dfn: Dfn,
+        mfns: &[Mfn],
+        access: Access,
+        flush: &mut FlushFlags,
+    ) -> Result<(), u32>;
+
     /// Unmaps `count` frames. Devices may use old translations until a flush; adds
     /// what that must be to `flush`.
     fn iommu_unmap(

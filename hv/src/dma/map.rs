@@ -27,7 +27,7 @@ use super::{
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SHIFT, PAGE_SIZE},
     grant::{EntryError, Pin, PinError, Usage, active::PinKind},
-    host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuError, IommuMode},
+    host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuMode},
     state::DomainState,
     sync::SpinLock,
 };
@@ -434,10 +434,10 @@ impl<H: Host> Place<'_, H> {
         let tables = self.space.tables(self.holder);
         let mut flags = FlushFlags::NONE;
         let mut done = 0;
-        let mapped = context.try_for_each_run(reservation, |dfn, mfn, length| {
-            host.iommu_map(tables, dfn, mfn, length, access, &mut flags)?;
-            done += length;
-            Ok::<(), IommuError>(())
+        let mapped = context.try_for_each_batch(reservation, |dfn, mfns| {
+            let mapped = host.iommu_map_frames(tables, dfn, mfns, access, &mut flags);
+            done += mapped.err().unwrap_or(mfns.len() as u32);
+            mapped
         });
         if mapped.is_ok() {
             return Ok(flags);

@@ -607,6 +607,26 @@ impl Host for Machine {
         Ok(())
     }
 
+    fn iommu_map_frames(
+        &self,
+        tables: IoTables<'_, Self>,
+        dfn: Dfn,
+        mfns: &[Mfn],
+        access: Access,
+        flush: &mut FlushFlags,
+    ) -> Result<(), u32> {
+        let follows = |a: &Mfn, b: &Mfn| a.number() + 1 == b.number();
+        let mut done = 0;
+        for run in mfns.chunk_by(follows) {
+            let dfn = Dfn::new(dfn.number() + u64::from(done));
+            let count = run.len() as u32;
+            self.iommu_map(tables, dfn, run[0], count, access, flush)
+                .map_err(|_| done)?;
+            done += count;
+        }
+        Ok(())
+    }
+
     fn iommu_unmap(
         &self,
         tables: IoTables<'_, Self>,

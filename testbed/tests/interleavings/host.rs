@@ -612,6 +612,17 @@ impl Host for World {
         unimplemented!("{OUTSIDE}")
     }
 
+    fn iommu_map_frames(
+        &self,
+        _: IoTables<'_, Self>,
+        _: Dfn,
+        _: &[Mfn],
+        _: Access,
+        _: &mut FlushFlags,
+    ) -> Result<(), u32> {
+        unimplemented!("{OUTSIDE}")
+    }
+
     fn iommu_unmap(
         &self,
         _: IoTables<'_, Self>,

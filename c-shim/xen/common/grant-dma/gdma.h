@@ -232,6 +232,9 @@ bool gdma_device_hole(const struct domain *d, uint64_t *first, uint64_t *count);
 uint64_t gdma_iommu_page_sizes(const struct domain *d);
 int gdma_iommu_map(struct domain *d, uint64_t dfn, uint64_t mfn, uint32_t count,
                    bool read, bool write, uint32_t *flush_flags);
+int gdma_iommu_map_frames(struct domain *d, uint64_t dfn,
+                          const uint64_t mfns[], uint32_t count, bool read,
+                          bool write, uint32_t *done, uint32_t *flush_flags);
 int gdma_iommu_unmap(struct domain *d, uint64_t dfn, uint32_t count,
                      uint32_t *flush_flags);
 int gdma_iommu_flush(struct domain *d, uint64_t dfn, uint64_t count,

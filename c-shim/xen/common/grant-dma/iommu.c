@@ -88,18 +88,83 @@ uint64_t gdma_iommu_page_sizes(const struct domain *d)
     return is_iommu_enabled(d) ? dom_iommu(d)->platform_ops->page_sizes : 0;
 }
 
+/* Without mfns: clears entries. */
+static unsigned int set_entries(struct domain *d, uint64_t dfn,
+                                const uint64_t mfns[], unsigned int count,
+                                unsigned int flags, uint32_t *flush_flags)
+{
+#ifdef CONFIG_X86
+    const struct domain_iommu *hd = dom_iommu(d);
+
+    BUILD_BUG_ON(sizeof(mfn_t) != sizeof(*mfns));
+
+    if ( !is_iommu_enabled(d) || !hd->platform_ops->set_entries )
+        return 0;
+
+    return iommu_call(hd->platform_ops, set_entries, d, _dfn(dfn),
+                      (const mfn_t *)mfns, count, flags, flush_flags);
+#else
+    return 0;
+#endif
+}
+
+static unsigned int access_flags(bool read, bool write)
+{
+    return (read ? IOMMUF_readable : 0) | (write ? IOMMUF_writable : 0);
+}
+
 int gdma_iommu_map(struct domain *d, uint64_t dfn, uint64_t mfn, uint32_t count,
                    bool read, bool write, uint32_t *flush_flags)
 {
-    return iommu_map(d, _dfn(dfn), _mfn(mfn), count,
-                     (read ? IOMMUF_readable : 0) |
-                     (write ? IOMMUF_writable : 0), flush_flags);
+    return iommu_map(d, _dfn(dfn), _mfn(mfn), count, access_flags(read, write),
+                     flush_flags);
 }
+
+/* Frames that lie anywhere.  *done: how many are mapped, also on error. */
+int gdma_iommu_map_frames(struct domain *d, uint64_t dfn,
+                          const uint64_t mfns[], uint32_t count, bool read,
+                          bool write, uint32_t *done, uint32_t *flush_flags)
+{
+    unsigned int flags = access_flags(read, write);
+
+    for ( *done = 0; *done < count; )
+    {
+        unsigned int nr = set_entries(d, dfn + *done, &mfns[*done],
+                                      count - *done, flags, flush_flags);
+
+        if ( !nr )
+        {
+            int rc = iommu_map(d, _dfn(dfn + *done), _mfn(mfns[*done]), 1,
+                               flags, flush_flags);
+
+            if ( rc )
+                return rc;
+            nr = 1;
+        }
+
+        *done += nr;
+    }
+
+    return 0;
+}
+
+/* What is mapped with large pages has to go with large pages. */
+#define SMALL_RUN (1U << (PAGETABLE_ORDER - 1))
 
 int gdma_iommu_unmap(struct domain *d, uint64_t dfn, uint32_t count,
                      uint32_t *flush_flags)
 {
-    return iommu_unmap(d, _dfn(dfn), count, 0, flush_flags);
+    while ( count && count <= SMALL_RUN )
+    {
+        unsigned int nr = set_entries(d, dfn, NULL, count, 0, flush_flags);
+
+        if ( !nr )
+            break;
+        dfn += nr;
+        count -= nr;
+    }
+
+    return count ? iommu_unmap(d, _dfn(dfn), count, 0, flush_flags) : 0;
 }
 
 int gdma_iommu_flush(struct domain *d, uint64_t dfn, uint64_t count,

@@ -41,12 +41,26 @@ impl Addresses {
 
     /// First of `count` consecutive free frames, at or after the last given out.
     pub fn find_run(&self, count: usize) -> Result<usize, ReserveError> {
+        if self.is_free_at_cursor(count) {
+            return Ok(self.cursor);
+        }
         self.find_run_in(self.cursor, self.in_use.len(), count)
             .or_else(|| {
                 let end = (self.cursor + count - 1).min(self.in_use.len());
                 self.find_run_in(0, end, count)
             })
             .ok_or(ReserveError::NoSpace)
+    }
+
+    /// The usual case, told from one word: what comes next is free. False: it may be
+    /// free all the same.
+    fn is_free_at_cursor(&self, count: usize) -> bool {
+        let (word, bit) = (self.cursor / BITS_PER_WORD, self.cursor % BITS_PER_WORD);
+        let in_word = count <= BITS_PER_WORD - bit && count <= self.in_use.len() - self.cursor;
+        let word = self.in_use.as_raw_slice().get(word);
+        in_word
+            && count != 0
+            && word.is_some_and(|word| word >> bit & u64::MAX >> (BITS_PER_WORD - count) == 0)
     }
 
     fn find_run_in(&self, from: usize, to: usize, count: usize) -> Option<usize> {

@@ -44,6 +44,8 @@ use crate::{
 
 /// Pages whose records are allocated together.
 const PAGES_PER_CHUNK: usize = 128;
+/// Frames that the IOMMU is told of at a time. They are on Xen's stack.
+const FRAMES_PER_BATCH: usize = 32;
 /// So many chunks without a used page keep their records.
 const MOST_IDLE_CHUNKS: u32 = 4;
 
@@ -347,40 +349,37 @@ impl<H: Host> Context<H> {
         mapping.is_none_or(|mapping| mapping.doomed)
     }
 
-    /// Calls `each` with every run of consecutive machine frames of a reservation:
-    /// first device frame, first machine frame, length. Stops at the first error.
-    pub fn try_for_each_run<E>(
+    /// Calls `each` with the machine frames of a reservation, some at a time: the first
+    /// device frame, and what goes there and behind it. Stops at the first error.
+    pub fn try_for_each_batch<E>(
         &self,
         reservation: &Reservation,
-        mut each: impl FnMut(Dfn, Mfn, u32) -> Result<(), E>,
+        mut each: impl FnMut(Dfn, &[Mfn]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let count = reservation.range.count as u32;
-        let dfn_of = |nth: u32| Dfn::new(reservation.range.first.number() + u64::from(nth));
-        let mut run: Option<(u32, Mfn, u32)> = None;
-        for nth in 0..count {
-            let Some(PageState::Pinned(pin)) =
-                self.page(reservation.first + nth).map(|page| &page.state)
-            else {
-                continue;
-            };
-            let mfn = pin.mfn();
-            run = match run {
-                Some((start, first, length))
-                    if first.checked_add(u64::from(length)) == Some(mfn) =>
-                {
-                    Some((start, first, length + 1))
-                }
-                Some((start, first, length)) => {
-                    each(dfn_of(start), first, length)?;
-                    Some((nth, mfn, 1))
-                }
-                None => Some((nth, mfn, 1)),
+        if reservation.range.count == 1 {
+            // The usual case: no array to fill.
+            return match self.page(reservation.first).map(|page| &page.state) {
+                Some(PageState::Pinned(pin)) => each(reservation.range.first, &[pin.mfn()]),
+                _ => Ok(()),
             };
         }
-        match run {
-            Some((start, first, length)) => each(dfn_of(start), first, length),
-            None => Ok(()),
+        let mut batch = [const { Mfn::new(0) }; FRAMES_PER_BATCH];
+        let mut indices = self.indices(reservation);
+        while !indices.is_empty() {
+            let before = indices.start - reservation.first;
+            let dfn = Dfn::new(reservation.range.first.number() + u64::from(before));
+            let mut filled = 0;
+            for (place, index) in batch.iter_mut().zip(&mut indices) {
+                let Some(PageState::Pinned(pin)) = self.page(index).map(|page| &page.state) else {
+                    break;
+                };
+                *place = pin.mfn();
+                filled += 1;
+            }
+            let (mfns, _) = batch.split_at(filled);
+            each(dfn, mfns)?;
         }
+        Ok(())
     }
 
     /// The IOMMU translates the whole reservation: it becomes a mapping.
