@@ -66,6 +66,11 @@ mod x86 {
             unsafe { ffi::gdma_context_tables(self.0.as_ptr()) }
         }
 
+        /// See [`hv::host::Host::most_contexts`].
+        pub(crate) fn most() -> u32 {
+            ffi::gdma_context_limit()
+        }
+
         /// Moves a device of `owner`: with `None`, back to its own tables. False: it
         /// is there already.
         pub(crate) fn attach(
@@ -142,6 +147,10 @@ mod elsewhere {
 
         pub(crate) fn tables(&self) -> *mut ffi::Domain {
             match *self {}
+        }
+
+        pub(crate) fn most() -> u32 {
+            0
         }
 
         pub(crate) fn attach(

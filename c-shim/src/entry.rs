@@ -224,6 +224,20 @@ unsafe extern "C" fn gdma_rs_show(domain: NonNull<ffi::Domain>) {
     }
 }
 
+/// Writes to the console what a domain has made reachable to devices, if anything.
+///
+/// # Safety
+///
+/// `domain` is alive.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gdma_rs_show_dma(domain: NonNull<ffi::Domain>) {
+    // SAFETY: alive, says the caller.
+    let domain = unsafe { XenDomain::borrowed(domain) };
+    if let Some((domain, state)) = with_state(domain) {
+        state.dma.show(&Xen, domain, runtime::print);
+    }
+}
+
 /// The frame that an entry grants, and the entry's flags or status.
 ///
 /// # Safety

@@ -273,6 +273,7 @@ unsafe extern "C" {
         number: u32,
         result: *mut *mut IoContext,
     ) -> c_int;
+    pub(crate) safe fn gdma_context_limit() -> c_uint;
     pub(crate) fn gdma_context_close(context: *mut IoContext) -> bool;
     pub(crate) fn gdma_context_destroy(context: *mut IoContext) -> c_int;
     pub(crate) fn gdma_context_tables(context: *const IoContext) -> *mut Domain;

@@ -535,6 +535,10 @@ impl Host for Xen {
         unsafe { ffi::gdma_notify(domain.as_ptr(), port) }
     }
 
+    fn most_contexts(&self) -> u32 {
+        XenIoContext::most()
+    }
+
     fn has_pci(&self) -> bool {
         cfg!(target_arch = "x86_64")
     }

@@ -668,6 +668,9 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// port is the domain's own affair.
     fn notify(&self, domain: &Self::Domain, port: u32);
 
+    /// So many contexts, of all domains together, the IOMMUs can tell apart.
+    fn most_contexts(&self) -> u32;
+
     /// Whether the hypervisor can name PCI devices at all.
     fn has_pci(&self) -> bool;
 

@@ -51,8 +51,9 @@ pub struct Query {
     pub used_pins: u32,
     /// OUT: mappings (handles) it holds now.
     pub mappings: u32,
-    /// OUT: most contexts it may have besides the default one; 0 when its devices
-    /// are not behind an IOMMU that Xen programs.
+    /// OUT: most contexts it may have besides the default one: its quota, or what the
+    /// hardware can tell apart, of all domains together, if that is less; 0 when its
+    /// devices are not behind an IOMMU that Xen programs.
     pub max_contexts: u32,
     /// OUT: first device address that `map` gives out or accepts in the default
     /// context; 0 when the default context accepts no mapping.

@@ -2,10 +2,18 @@
 //! `lookup`, `query` and `query_device`. The oracle compares every answer of a
 //! look-up, field by field.
 
-use hv::host::IommuMode;
-use hypercall_abi::{device::QueryDevice, lookup::Lookup, query::Query};
+use hv::host::{Domain, IommuMode};
+use hypercall_abi::{
+    context::ContextCreate,
+    device::QueryDevice,
+    lookup::Lookup,
+    mapping::{Map, Unmap, XEN_GDMA_NO_FLUSH},
+    query::Query,
+};
 use testbed::{
-    elements::{READ, READ_WRITE, at, lookup_daddr, lookup_gaddr, map_grant, map_own},
+    elements::{
+        READ, READ_WRITE, at, lookup_daddr, lookup_gaddr, map_grant, map_own, unmap_handle,
+    },
     model::{DomainSetup, hypercall::Number},
     oracle::Checked,
     scene::{BACKEND, BYSTANDER, FRONTEND, scene, scene_with},
@@ -126,6 +134,55 @@ fn query_tells_limits_and_usage() {
     assert_eq!(answer.daddr_last % 4096, 4095);
     assert!(answer.daddr_last > answer.daddr_first);
     assert_eq!(answer.page_sizes, 1 << 12);
+    checked.switch(|switches| switches.few_contexts = Some(3));
+    assert_eq!(checked.query(BACKEND).max_contexts, 3);
+}
+
+/// Debug key `b`.
+#[test]
+fn what_the_console_shows() {
+    let mut checked = scene();
+    let mut ops = [ContextCreate::default()];
+    checked.context_create(BACKEND, &mut ops);
+    let context = ops[0].context;
+    let map = checked.mapped(map_grant(FRONTEND, 8, 2, READ));
+    let other = Map {
+        context,
+        ..map_own(10, 4, READ)
+    };
+    checked.mapped(other);
+    let unmap = Unmap {
+        flags: XEN_GDMA_NO_FLUSH,
+        ..unmap_handle(map.handle)
+    };
+    checked.unmap(BACKEND, &mut [unmap]);
+    let domain = checked.machine.find(BACKEND).expect("backend");
+    let state = domain.state().expect("state");
+    let mut lines = Vec::new();
+    let show = |line: std::fmt::Arguments<'_>| lines.push(line.to_string());
+    state.dma.show(&checked.machine, &domain, show);
+    let dfn = |daddr: u64| format!("dfn {:#x} to", daddr / 4096);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(
+        lines[0],
+        "d1: 6 of 1024 frames pinned, 1 mappings, 1 of 4 contexts"
+    );
+    assert_eq!(
+        lines[1],
+        "d1: 0 flushes, 0 failed; 0 faults; 0 mappings revoked"
+    );
+    assert!(lines[2].starts_with("d1: context 0: "), "{lines:?}");
+    assert!(lines[2].contains(&dfn(map.daddr)), "{lines:?}");
+    assert!(
+        lines[2].ends_with("2 frames pinned, 2 of them until a flush, 0 for ever"),
+        "{lines:?}"
+    );
+    assert!(lines[3].starts_with(&format!("d1: context {context}: ")));
+    assert!(lines[3].contains(&dfn(ops[0].daddr_first)), "{lines:?}");
+    assert!(
+        lines[3].ends_with("4 frames pinned, 0 of them until a flush, 0 for ever"),
+        "{lines:?}"
+    );
 }
 
 /// The whole range that `query` tells is usable, first byte to last.

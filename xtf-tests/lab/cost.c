@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <lab/clock.h>
 #include <lab/cost.h>
-
-#ifndef __HYPERVISOR_sysctl
-#define __HYPERVISOR_sysctl     35
-#endif
-
-#define SYSCTL_PHYSINFO         3
+#include <lab/sysctl.h>
 
 struct cost cost_begin(const char *op, const char *what, unsigned int batch,
                        unsigned int place)
@@ -159,28 +154,7 @@ void cost_baseline(unsigned int rounds)
 
 long free_pages(void)
 {
-    struct {
-        uint32_t cmd;
-        uint32_t interface_version;
-        union {
-            struct {
-                uint32_t before[10];
-                uint64_t total_pages;
-                uint64_t free_pages;
-            } physinfo;
-            uint8_t room[128];
-        };
-    } op;
-    long rc = -EACCES;
+    struct sysctl op = { .cmd = SYSCTL_PHYSINFO };
 
-    /* Xen takes calls of its own interface version only. */
-    for ( uint32_t v = 0x10; rc == -EACCES && v < 0x30; v++ )
-    {
-        memset(&op, 0, sizeof(op));
-        op.cmd = SYSCTL_PHYSINFO;
-        op.interface_version = v;
-        rc = HYPERCALL1(long, __HYPERVISOR_sysctl, &op);
-    }
-
-    return rc ? -1 : (long)op.physinfo.free_pages;
+    return sysctl(&op) ? -1 : (long)op.physinfo.free_pages;
 }

@@ -13,6 +13,7 @@
 //! | [`faults`] | what the IOMMU has stopped devices from doing |
 //! | [`control`] | revocation by the granter, limits, counters |
 //! | [`query`] | what the service offers, and which treatment a device needs |
+//! | `show` | what a person sees at Xen's console |
 //! | [`single`] | `map` and `unmap` of one frame, with everything in registers |
 //! | [`space`] | the device address spaces of a domain, by number |
 //! | [`context`] | a device address space: pages, mappings, free addresses |
@@ -38,6 +39,7 @@ pub mod lookup;
 pub mod map;
 pub mod query;
 pub mod quota;
+mod show;
 pub mod single;
 pub mod space;
 mod turn;

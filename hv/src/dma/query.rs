@@ -78,7 +78,7 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
     op.max_contexts = 0;
     if can_create(host, caller) {
         op.capabilities |= XEN_GDMA_CAP_CONTEXTS;
-        op.max_contexts = state.dma.contexts.limit();
+        op.max_contexts = state.dma.contexts.limit().min(host.most_contexts());
     }
     if host.has_pci() {
         op.capabilities |= XEN_GDMA_CAP_PCI;

@@ -386,8 +386,9 @@ struct xen_gdma_query {
    */
   uint32_t mappings;
   /**
-   * OUT: most contexts it may have besides the default one; 0 when its devices
-   * are not behind an IOMMU that Xen programs.
+   * OUT: most contexts it may have besides the default one: its quota, or what the
+   * hardware can tell apart, of all domains together, if that is less; 0 when its
+   * devices are not behind an IOMMU that Xen programs.
    */
   uint32_t max_contexts;
   /**

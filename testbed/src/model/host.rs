@@ -699,6 +699,11 @@ impl Host for Machine {
         self.state().notified.push((domain.id().0, port));
     }
 
+    fn most_contexts(&self) -> u32 {
+        let few = self.state().switches.few_contexts;
+        few.unwrap_or(u32::from(u16::MAX))
+    }
+
     fn has_pci(&self) -> bool {
         !self.state().switches.no_pci
     }

@@ -221,6 +221,8 @@ pub struct Switches {
     pub preempt: Preempt,
     /// There is no PCI.
     pub no_pci: bool,
+    /// Contexts that the IOMMUs can tell apart, if these are few.
+    pub few_contexts: Option<u32>,
     /// Moving a device.
     pub attach_fails: Trigger,
     /// Making I/O page tables, for want of numbers.

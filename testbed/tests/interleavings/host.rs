@@ -648,6 +648,10 @@ impl Host for World {
 
     fn notify(&self, _: &Peer, _: u32) {}
 
+    fn most_contexts(&self) -> u32 {
+        0
+    }
+
     fn has_pci(&self) -> bool {
         false
     }

@@ -20,6 +20,8 @@
 #include <asm/p2m.h>
 
 #include "../../drivers/passthrough/ats.h"
+#include "../../drivers/passthrough/vtd/dmar.h"
+#include "../../drivers/passthrough/vtd/iommu.h"
 #include "gdma.h"
 
 #define NR_IDS (IOMMU_LAST_CONTEXT_DOMID - IOMMU_FIRST_CONTEXT_DOMID + 1)
@@ -483,6 +485,33 @@ uint32_t gdma_context_number(const struct pci_dev *pdev)
     ASSERT(pcidevs_locked());
 
     return pdev->arch.context ? pdev->arch.context->number : 0;
+}
+
+/* So many contexts, of all domains, the hardware can tell apart. */
+unsigned int gdma_context_limit(void)
+{
+    const struct acpi_drhd_unit *drhd;
+    unsigned int limit = NR_IDS;
+
+    for_each_drhd_unit ( drhd )
+        limit = min(limit, cap_ndoms(drhd->iommu->cap));
+
+    return limit;
+}
+
+/* Which contexts the devices of a domain use. */
+void gdma_context_show_devices(const struct domain *owner)
+{
+    const struct pci_dev *pdev;
+
+    pcidevs_lock();
+
+    for_each_pdev ( owner, pdev )
+        if ( pdev->arch.context )
+            printk("%pd: context %u: device %pp\n", owner,
+                   gdma_context_number(pdev), &pdev->sbdf);
+
+    pcidevs_unlock();
 }
 
 /* Called when the device has got other tables, or none, behind our back. */

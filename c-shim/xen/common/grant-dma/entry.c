@@ -13,6 +13,7 @@
 #include <xen/mm.h>
 #include <xen/param.h>
 #include <xen/sched.h>
+#include <xen/softirq.h>
 
 #include <public/domctl.h>
 
@@ -186,8 +187,30 @@ static void cf_check gnttab_usage_print_all(unsigned char key)
     printk("%s ] done\n", __func__);
 }
 
+static void cf_check print_dma_usage(unsigned char key)
+{
+    struct domain *d;
+
+    printk("grant-dma: what devices can reach ['%c' pressed]\n", key);
+
+    rcu_read_lock(&domlist_read_lock);
+
+    for_each_domain ( d )
+    {
+        gdma_rs_show_dma(d);
+#ifdef CONFIG_X86
+        gdma_context_show_devices(d);
+#endif
+        process_pending_softirqs();
+    }
+
+    rcu_read_unlock(&domlist_read_lock);
+}
+
 static int __init cf_check gdma_register_key(void)
 {
+    register_keyhandler('b', print_dma_usage, "print grant-DMA contexts and pins",
+                        true);
     register_keyhandler('g', gnttab_usage_print_all, "print grant table usage", true);
 
     return 0;

@@ -94,6 +94,7 @@ void gdma_rs_fault(struct domain *d, uint32_t context, uint32_t sbdf,
                    uint64_t daddr, bool write);
 void gdma_rs_warn_active_grants(struct domain *d);
 void gdma_rs_show(struct domain *d);
+void gdma_rs_show_dma(struct domain *d);
 int gdma_rs_granted_frame(struct grant_table *table, uint32_t gref, uint64_t *gfn,
                           uint16_t *flags);
 /* With status, a frame of the status array is meant, if the table has one. */
@@ -259,6 +260,8 @@ struct domain *gdma_context_tables(const struct iommu_context *ctx);
 int gdma_context_attach(struct domain *owner, struct iommu_context *to,
                         uint32_t sbdf);
 uint32_t gdma_context_number(const struct pci_dev *pdev);
+unsigned int gdma_context_limit(void);
+void gdma_context_show_devices(const struct domain *owner);
 
 #endif /* XEN_COMMON_GRANT_DMA_H */
 
