@@ -59,6 +59,12 @@ pub(crate) const PIN_GONE: c_uint = 4;
 pub(crate) const STEAL_OKAY: c_uint = 0;
 pub(crate) const STEAL_BAD_PAGE: c_uint = 1;
 
+pub(crate) const OFFER_OKAY: c_uint = 0;
+pub(crate) const OFFER_TOO_BIG: c_uint = 1;
+
+pub(crate) const GIVE_PLACED: c_uint = 0;
+pub(crate) const GIVE_DYING: c_uint = 2;
+
 pub(crate) const TRACE_MAP: c_uint = 1;
 pub(crate) const TRACE_UNMAP: c_uint = 2;
 pub(crate) const TRACE_TRANSFER: c_uint = 3;
@@ -133,7 +139,7 @@ unsafe extern "C" {
         take_type: bool,
         page: *mut *mut Page,
     ) -> c_uint;
-    pub(crate) fn gdma_page_of_mfn(mfn: u64, page: *mut *mut Page) -> *mut Domain;
+    pub(crate) fn gdma_page_of_mfn(mfn: u64, page: *mut *mut Page) -> *mut GrantTable;
     pub(crate) fn gdma_page_put(page: *mut Page, has_type: bool);
     pub(crate) fn gdma_page_leave_to_page_tables(page: *mut Page, has_type: bool);
     pub(crate) fn gdma_page_copy(
@@ -196,21 +202,29 @@ unsafe extern "C" {
     // transfer.c
     pub(crate) fn gdma_page_steal(domain: *mut Domain, gfn: u64, page: *mut *mut Page) -> c_uint;
     pub(crate) fn gdma_page_free_stolen(page: *mut Page);
-    pub(crate) fn gdma_page_for(
-        page: *mut Page,
+    pub(crate) fn gdma_page_offer(
+        page: *mut *mut Page,
         receiver: *mut Domain,
         wide_frames: bool,
-    ) -> *mut Page;
-    pub(crate) fn gdma_page_reserve(receiver: *mut Domain) -> bool;
-    pub(crate) fn gdma_page_unreserve(receiver: *mut Domain);
-    pub(crate) fn gdma_page_assign(page: *mut Page, receiver: *mut Domain, mfn: *mut u64) -> bool;
-    pub(crate) fn gdma_page_place(owner: *mut Domain, gfn: u64, mfn: u64) -> bool;
+    ) -> c_uint;
+    pub(crate) fn gdma_page_give(
+        page: *mut Page,
+        receiver: *mut Domain,
+        gfn: u64,
+        mfn: *mut u64,
+    ) -> c_uint;
+    pub(crate) fn gdma_page_withdraw(page: *mut Page, receiver: *mut Domain);
 
     // guest.c
     pub(crate) safe fn gdma_wide_registers() -> bool;
     pub(crate) safe fn gdma_guest_range_okay(at: *const c_void, bytes: u64) -> bool;
     pub(crate) fn gdma_guest_read(to: *mut u8, from: *const c_void, len: c_uint) -> c_uint;
+    pub(crate) fn gdma_guest_read8(to: *mut u8, from: *const c_void) -> c_uint;
+    pub(crate) fn gdma_guest_read16(to: *mut u8, from: *const c_void) -> c_uint;
     pub(crate) fn gdma_guest_write(to: *mut c_void, from: *const u8, len: c_uint) -> c_uint;
+    pub(crate) safe fn gdma_guest_write2(to: *mut c_void, value: u16) -> c_uint;
+    pub(crate) safe fn gdma_guest_write4(to: *mut c_void, value: u32) -> c_uint;
+    pub(crate) safe fn gdma_guest_write8(to: *mut c_void, value: u64) -> c_uint;
     pub(crate) safe fn gdma_preempt_check() -> bool;
 
     // iommu.c

@@ -6,14 +6,14 @@ use core::{
     mem,
     num::NonZeroUsize,
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
 };
 
 use hv::{
     addr::{Gfn, Mfn, PAGE_SIZE},
     host::{
-        CannotPlace, Frame, FrameError, LoosePage, OutOfMemory, SharedPage, StealError,
-        UnshareError,
+        Domain, Frame, FrameError, Given, LoosePage, OfferError, OutOfMemory, SharedPage,
+        StealError, UnshareError,
     },
 };
 
@@ -129,17 +129,18 @@ impl XenFrame {
         let mut page = ptr::null_mut();
         // SAFETY: any frame number, and room for the result.
         let owner = unsafe { ffi::gdma_page_of_mfn(mfn.number(), &mut page) };
-        if page.is_null() {
-            return Err(FrameError::NotMemory);
-        }
-        let owner = NonNull::new(owner).ok_or(FrameError::Gone)?;
+        let Some(owner) = NonNull::new(owner) else {
+            return Err(if page.is_null() {
+                FrameError::NotMemory
+            } else {
+                FrameError::Gone
+            });
+        };
         // SAFETY: there is an owner, so a reference is ours.
         let frame = unsafe { Self::new(page, false) }.ok_or(FrameError::NotMemory)?;
         // SAFETY: whoever owns a referenced page is alive; the caller keeps the
         // reference as long as the domain.
-        let owner = unsafe { XenDomain::borrowed(owner) }.ok_or(FrameError::Gone)?;
-        // SAFETY: the same.
-        Ok((unsafe { XenDomainRef::owner(owner) }, frame))
+        Ok((unsafe { XenDomainRef::owner(owner.cast()) }, frame))
     }
 }
 
@@ -203,6 +204,7 @@ unsafe impl Send for XenLoosePage {}
 
 impl XenLoosePage {
     /// See [`hv::host::Host::steal_page`].
+    #[inline(always)]
     pub(crate) fn steal(owner: &XenDomain, gfn: Gfn) -> Result<Self, StealError> {
         let mut page = ptr::null_mut();
         // SAFETY: a live domain, and room for the result.
@@ -214,37 +216,64 @@ impl XenLoosePage {
         }
     }
 
-    /// See [`hv::host::Host::page_for`].
-    pub(crate) fn usable_for(self, receiver: &XenDomain, wide_frames: bool) -> Option<Self> {
-        let page = self.0.as_ptr();
-        mem::forget(self);
-        // SAFETY: the page is ours, and the function uses it up; a live domain.
-        let page = unsafe { ffi::gdma_page_for(page, receiver.as_ptr(), wide_frames) };
-        NonNull::new(page).map(Self)
-    }
-
-    /// See [`hv::host::Host::assign_page`].
-    pub(crate) fn assign(
+    /// See [`hv::host::Host::offer_page`].
+    #[inline(always)]
+    pub(crate) fn offer(
         self,
         receiver: &XenDomain,
-        commit: impl FnOnce() -> bool,
-    ) -> Result<Mfn, CannotPlace> {
-        // SAFETY: a live domain.
-        if !unsafe { ffi::gdma_page_reserve(receiver.as_ptr()) } {
-            return Err(CannotPlace);
-        }
-        if commit() {
-            let mut mfn = 0;
-            // SAFETY: a live domain that has set room aside; the page is ours; room for
-            // the result.
-            if unsafe { ffi::gdma_page_assign(self.0.as_ptr(), receiver.as_ptr(), &mut mfn) } {
-                mem::forget(self);
-                return Ok(Mfn::new(mfn));
+        wide_frames: bool,
+    ) -> Result<XenOfferedPage<'_>, OfferError> {
+        let mut page = self.0.as_ptr();
+        mem::forget(self);
+        // SAFETY: the page is ours, and the function uses it up; a live domain; room for
+        // the result.
+        match unsafe { ffi::gdma_page_offer(&mut page, receiver.as_ptr(), wide_frames) } {
+            // On success the page is ours, and room is set aside.
+            ffi::OFFER_OKAY => {
+                let page = NonNull::new(page).ok_or(OfferError::TooBig)?;
+                Ok(XenOfferedPage { page, receiver })
             }
+            ffi::OFFER_TOO_BIG => Err(OfferError::TooBig),
+            _ => Err(OfferError::NoRoom),
         }
-        // SAFETY: a live domain that has set room aside.
-        unsafe { ffi::gdma_page_unreserve(receiver.as_ptr()) };
-        Err(CannotPlace)
+    }
+}
+
+/// A page without an owner that `receiver` has set room aside for.
+///
+/// # Invariants
+///
+/// What gdma_page_offer() gave.
+pub(crate) struct XenOfferedPage<'a> {
+    page: NonNull<ffi::Page>,
+    receiver: &'a XenDomain,
+}
+
+impl XenOfferedPage<'_> {
+    /// See [`hv::host::Host::give_page`].
+    #[inline(always)]
+    pub(crate) fn give(self, gfn: Gfn) -> Given {
+        let (page, receiver) = (self.page.as_ptr(), self.receiver);
+        let mut mfn = 0;
+        // SAFETY: the invariant, room for the result; any frame number will do.
+        let given = unsafe { ffi::gdma_page_give(page, receiver.as_ptr(), gfn.number(), &mut mfn) };
+        if given == ffi::GIVE_DYING {
+            return Given::Dying;
+        }
+        // The receiver's from now on.
+        mem::forget(self);
+        match given {
+            ffi::GIVE_PLACED if receiver.is_translated() => Given::At(gfn),
+            ffi::GIVE_PLACED => Given::At(Gfn::new(mfn)),
+            _ => Given::Nowhere,
+        }
+    }
+}
+
+impl Drop for XenOfferedPage<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the invariant; the page is not used afterwards.
+        unsafe { ffi::gdma_page_withdraw(self.page.as_ptr(), self.receiver.as_ptr()) }
     }
 }
 
@@ -270,8 +299,12 @@ impl Drop for XenLoosePage {
 /// guest reads and writes it at any time: only atomic accesses.
 pub(crate) struct XenSharedPage {
     base: NonNull<u8>,
-    shared: AtomicBool,
+    /// Its frame number, and [`SHARED`].
+    frame: AtomicU64,
 }
+
+/// In [`XenSharedPage::frame`]: a guest knows of the page.
+const SHARED: u64 = 1 << 63;
 
 // SAFETY: the page has no owner among CPUs; all accesses are atomic.
 unsafe impl Send for XenSharedPage {}
@@ -284,7 +317,8 @@ impl XenSharedPage {
         NonNull::new(ffi::gdma_shared_alloc())
             .map(|base| Self {
                 base,
-                shared: AtomicBool::new(false),
+                // SAFETY: an address of Xen's heap; arithmetic.
+                frame: AtomicU64::new(unsafe { ffi::gdma_shared_mfn(base.as_ptr()) }),
             })
             .ok_or(OutOfMemory)
     }
@@ -321,7 +355,7 @@ impl Drop for XenSharedPage {
 
 impl SharedPage<XenDomain> for XenSharedPage {
     fn share(&self, owner: &XenDomain) {
-        if !self.shared.swap(true, Ordering::Relaxed) {
+        if self.frame.fetch_or(SHARED, Ordering::Relaxed) & SHARED == 0 {
             // SAFETY: a page of Xen's heap that is not shared yet; a live domain.
             unsafe { ffi::gdma_shared_share(self.base.as_ptr(), owner.as_ptr()) }
         }
@@ -331,7 +365,7 @@ impl SharedPage<XenDomain> for XenSharedPage {
         // SAFETY: a page of Xen's heap that is shared with this live domain.
         match unsafe { ffi::gdma_shared_unshare(self.base.as_ptr(), owner.as_ptr()) } {
             0 => {
-                self.shared.store(false, Ordering::Relaxed);
+                self.frame.fetch_and(!SHARED, Ordering::Relaxed);
                 Ok(())
             }
             error if error == Errno::Busy.wire() => Err(UnshareError::Busy),
@@ -339,12 +373,16 @@ impl SharedPage<XenDomain> for XenSharedPage {
         }
     }
 
+    #[inline(always)]
     fn mfn(&self) -> Mfn {
-        // SAFETY: an address of Xen's heap; arithmetic.
-        Mfn::new(unsafe { ffi::gdma_shared_mfn(self.base.as_ptr()) })
+        Mfn::new(self.frame.load(Ordering::Relaxed) & !SHARED)
     }
 
+    #[inline(always)]
     fn gfn(&self, owner: &XenDomain) -> Option<Gfn> {
+        if !owner.is_translated() {
+            return Some(Gfn::new(self.mfn().number()));
+        }
         let mut gfn = 0;
         // SAFETY: an address of Xen's heap, a live domain, room for the result.
         let known = unsafe { ffi::gdma_shared_gfn(self.base.as_ptr(), owner.as_ptr(), &mut gfn) };

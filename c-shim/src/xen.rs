@@ -10,9 +10,9 @@ use core::{
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed,
-        FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
-        NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
+        AttachError, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed, FrameError,
+        Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
+        NoIoContext, OfferError, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
     hypercall::{Answer, Call, Hypercall},
 };
@@ -24,7 +24,7 @@ use crate::{
     domain::{XenDomain, XenDomainRef},
     ffi,
     locks::{XenReadWrite, XenSpin},
-    page::{XenFrame, XenLoosePage, XenSharedPage},
+    page::{XenFrame, XenLoosePage, XenOfferedPage, XenSharedPage},
     shared::Shared,
 };
 
@@ -51,6 +51,29 @@ fn tables_ptr(tables: IoTables<'_, Xen>) -> *mut ffi::Domain {
     }
 }
 
+/// Copies in. False: not everything was accessible.
+///
+/// # Safety
+///
+/// There is room for `len` bytes at `to`.
+#[inline(always)]
+unsafe fn read_guest(to: *mut u8, at: GuestPtr, len: usize) -> bool {
+    let from = to_guest(at);
+    let Ok(len) = c_uint::try_from(len) else {
+        return false;
+    };
+    let left = match len {
+        // SAFETY: room for so many bytes, says the caller; all of these functions check
+        // the guest's address themselves.
+        8 => unsafe { ffi::gdma_guest_read8(to, from) },
+        // SAFETY: the same.
+        16 => unsafe { ffi::gdma_guest_read16(to, from) },
+        // SAFETY: the same.
+        _ => unsafe { ffi::gdma_guest_read(to, from, len) },
+    };
+    left == 0
+}
+
 fn to_guest(at: GuestPtr) -> *mut c_void {
     core::ptr::without_provenance_mut(at.0 as usize)
 }
@@ -63,6 +86,7 @@ impl Host for Xen {
     type Frame = XenFrame;
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
+    type OfferedPage<'a> = XenOfferedPage<'a>;
     type IoContext = XenIoContext;
     type Shared<T: Send + Sync> = Shared<T>;
 
@@ -212,35 +236,19 @@ impl Host for Xen {
         XenLoosePage::steal(owner, gfn)
     }
 
-    fn page_for(
+    #[inline(always)]
+    fn offer_page<'a>(
         &self,
         page: XenLoosePage,
-        receiver: &XenDomain,
+        receiver: &'a XenDomain,
         wide_frames: bool,
-    ) -> Option<XenLoosePage> {
-        page.usable_for(receiver, wide_frames)
+    ) -> Result<XenOfferedPage<'a>, OfferError> {
+        page.offer(receiver, wide_frames)
     }
 
-    fn assign_page(
-        &self,
-        page: XenLoosePage,
-        receiver: &XenDomain,
-        commit: impl FnOnce() -> bool,
-    ) -> Result<Mfn, CannotPlace> {
-        page.assign(receiver, commit)
-    }
-
-    fn place_page(&self, owner: &XenDomain, gfn: Gfn, mfn: Mfn) -> Result<Gfn, CannotPlace> {
-        // SAFETY: a live domain; for Xen's memory safety any frame numbers will do.
-        if unsafe { ffi::gdma_page_place(owner.as_ptr(), gfn.number(), mfn.number()) } {
-            Ok(if owner.is_translated() {
-                gfn
-            } else {
-                Gfn::new(mfn.number())
-            })
-        } else {
-            Err(CannotPlace)
-        }
+    #[inline(always)]
+    fn give_page(&self, page: XenOfferedPage<'_>, gfn: Gfn) -> Given {
+        page.give(gfn)
     }
 
     fn cpu_map_needs_identity(&self, holder: &XenDomain) -> bool {
@@ -316,10 +324,12 @@ impl Host for Xen {
 
     #[inline(always)]
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
-        let len = c_uint::try_from(into.len()).map_err(|_| GuestFault)?;
-        // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
-        let left = unsafe { ffi::gdma_guest_read(into.as_mut_ptr(), to_guest(at), len) };
-        if left == 0 { Ok(()) } else { Err(GuestFault) }
+        // SAFETY: room for so many bytes.
+        if unsafe { read_guest(into.as_mut_ptr(), at, into.len()) } {
+            Ok(())
+        } else {
+            Err(GuestFault)
+        }
     }
 
     #[inline(always)]
@@ -334,10 +344,10 @@ impl Host for Xen {
     {
         let mut room = [const { MaybeUninit::<T>::uninit() }; ELEMENTS_PER_COPY];
         let room = room.get_mut(..count).ok_or(GuestFault)?;
-        let len = size_of_val(room) as c_uint;
+        let len = size_of_val(room);
         let start = room.as_mut_ptr();
-        // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
-        if unsafe { ffi::gdma_guest_read(start.cast(), to_guest(at), len) } != 0 {
+        // SAFETY: room for `len` bytes.
+        if !unsafe { read_guest(start.cast(), at, len) } {
             return Err(GuestFault);
         }
         // SAFETY: all `count` elements have been written, and any bytes are a `T`.
@@ -347,9 +357,19 @@ impl Host for Xen {
 
     #[inline(always)]
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {
-        let len = c_uint::try_from(from.len()).map_err(|_| GuestFault)?;
-        // SAFETY: `len` bytes to read; the copy itself checks the guest's address.
-        let left = unsafe { ffi::gdma_guest_write(to_guest(at), from.as_ptr(), len) };
+        let to = to_guest(at);
+        // How much it is, is usually known here.
+        let left = if let Ok(two) = from.try_into() {
+            ffi::gdma_guest_write2(to, u16::from_ne_bytes(two))
+        } else if let Ok(four) = from.try_into() {
+            ffi::gdma_guest_write4(to, u32::from_ne_bytes(four))
+        } else if let Ok(eight) = from.try_into() {
+            ffi::gdma_guest_write8(to, u64::from_ne_bytes(eight))
+        } else {
+            let len = c_uint::try_from(from.len()).map_err(|_| GuestFault)?;
+            // SAFETY: `len` bytes to read; the copy itself checks the guest's address.
+            unsafe { ffi::gdma_guest_write(to, from.as_ptr(), len) }
+        };
         if left == 0 { Ok(()) } else { Err(GuestFault) }
     }
 

@@ -69,6 +69,16 @@ union gdma_spinlock {
 #define GDMA_STEAL_BAD_PAGE      1
 #define GDMA_STEAL_IN_USE        2
 
+/* Results of gdma_page_offer(). */
+#define GDMA_OFFER_OKAY          0
+#define GDMA_OFFER_TOO_BIG       1
+#define GDMA_OFFER_NO_ROOM       2
+
+/* Results of gdma_page_give(). */
+#define GDMA_GIVE_PLACED         0
+#define GDMA_GIVE_NOT_PLACED     1
+#define GDMA_GIVE_DYING          2
+
 /* Events of gdma_trace(). */
 #define GDMA_TRACE_MAP           1
 #define GDMA_TRACE_UNMAP         2
@@ -108,7 +118,7 @@ int gdma_rs_acquire_resource(struct domain *d, bool status, uint32_t frame,
  * or what gdma_continue_call() returned.
  */
 long gdma_rs_grant_table_op(uint32_t cmd, const void *uop, uint32_t count,
-                            bool compat);
+                            bool compat, struct grant_table *caller);
 long gdma_rs_dma_op(uint32_t cmd, const void *arg, uint32_t count);
 
 /* C, called from Rust. */
@@ -172,7 +182,7 @@ extern const bool *const gdma_tracing;
 /* pages.c */
 unsigned int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
                              struct page_info **pg);
-struct domain *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg);
+struct grant_table *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg);
 void gdma_page_put(struct page_info *pg, bool has_type);
 void gdma_page_leave_to_page_tables(struct page_info *pg, bool has_type);
 void gdma_page_copy(struct page_info *to, unsigned int to_offset,
@@ -208,19 +218,22 @@ void gdma_flush_cpu_tlb(void);
 unsigned int gdma_page_steal(struct domain *d, uint64_t gfn,
                              struct page_info **pg);
 void gdma_page_free_stolen(struct page_info *pg);
-struct page_info *gdma_page_for(struct page_info *pg, struct domain *receiver,
-                                bool wide_frames);
-bool gdma_page_reserve(struct domain *receiver);
-void gdma_page_unreserve(struct domain *receiver);
-bool gdma_page_assign(struct page_info *pg, struct domain *receiver,
-                      uint64_t *mfn);
-bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn);
+unsigned int gdma_page_offer(struct page_info **pg, struct domain *receiver,
+                             bool wide_frames);
+unsigned int gdma_page_give(struct page_info *pg, struct domain *receiver,
+                            uint64_t gfn, uint64_t *mfn);
+void gdma_page_withdraw(struct page_info *pg, struct domain *receiver);
 
 /* guest.c */
 bool gdma_wide_registers(void);
 bool gdma_guest_range_okay(const void *p, uint64_t bytes);
 unsigned int gdma_guest_read(void *to, const void *from, unsigned int len);
+unsigned int gdma_guest_read8(void *to, const void *from);
+unsigned int gdma_guest_read16(void *to, const void *from);
 unsigned int gdma_guest_write(void *to, const void *from, unsigned int len);
+unsigned int gdma_guest_write2(void *to, uint16_t value);
+unsigned int gdma_guest_write4(void *to, uint32_t value);
+unsigned int gdma_guest_write8(void *to, uint64_t value);
 bool gdma_preempt_check(void);
 
 /* iommu.c */

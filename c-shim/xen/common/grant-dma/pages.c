@@ -53,13 +53,15 @@ unsigned int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
 }
 
 /*
- * A reference to whatever page has this frame. Returns its owner, who stays
- * alive as long as the reference is held.
+ * A reference to whatever page has this frame. Returns the table of its owner, who
+ * stays alive as long as the reference is held. NULL: no reference, because there
+ * is no such page (then *pg is NULL), nobody owns it, or nobody with a table does.
  */
-struct domain *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg)
+struct grant_table *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg)
 {
     struct page_info *page;
-    struct domain *owner;
+    const struct domain *owner;
+    struct grant_table *table;
 
     *pg = NULL;
     if ( !mfn_valid(_mfn(mfn)) )
@@ -68,8 +70,14 @@ struct domain *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg)
     page = mfn_to_page(_mfn(mfn));
     *pg = page;
     owner = page_get_owner_and_reference(page);
+    if ( !owner )
+        return NULL;
 
-    return owner;
+    table = owner->grant_table;
+    if ( unlikely(!table) )
+        put_page(page);
+
+    return table;
 }
 
 void gdma_page_put(struct page_info *pg, bool has_type)

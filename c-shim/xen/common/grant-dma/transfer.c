@@ -78,34 +78,10 @@ void gdma_page_free_stolen(struct page_info *pg)
 }
 
 /*
- * The page, or a copy of it that the receiver has a number for: 32 bits of it,
- * or as many as it likes. NULL: there is none. In any case the page given is
- * used up.
- */
-struct page_info *gdma_page_for(struct page_info *pg, struct domain *receiver,
-                                bool wide_frames)
-{
-    unsigned int bits = (wide_frames ? BITS_PER_LONG : 32) + PAGE_SHIFT;
-    struct page_info *copy;
-
-    bits = domain_clamp_alloc_bitsize(receiver, bits);
-    if ( bits >= BITS_PER_LONG + PAGE_SHIFT ||
-         !(mfn_x(page_to_mfn(pg)) >> (bits - PAGE_SHIFT)) )
-        return pg;
-
-    copy = alloc_domheap_page(receiver, MEMF_no_owner | MEMF_bits(bits));
-    if ( copy )
-        copy_domain_page(page_to_mfn(copy), page_to_mfn(pg));
-    free_domheap_page(pg);
-
-    return copy;
-}
-
-/*
  * Sets room for one page aside, so that nothing but the receiver's death can
- * keep it from taking one. Ends in gdma_page_assign() or gdma_page_unreserve().
+ * keep it from taking one.
  */
-bool gdma_page_reserve(struct domain *receiver)
+static bool reserve(struct domain *receiver)
 {
     bool room;
 
@@ -121,7 +97,7 @@ bool gdma_page_reserve(struct domain *receiver)
     return room;
 }
 
-void gdma_page_unreserve(struct domain *receiver)
+static void unreserve(struct domain *receiver)
 {
     bool last;
 
@@ -133,19 +109,66 @@ void gdma_page_unreserve(struct domain *receiver)
         put_domain(receiver);
 }
 
-/* False: the receiver is dying. The room is still set aside. */
-bool gdma_page_assign(struct page_info *pg, struct domain *receiver,
-                      uint64_t *mfn)
+/*
+ * Offers the page, or a copy of it that the receiver has a number for: 32 bits of
+ * it, or as many as it likes. On success *pg is the page offered, and there is room
+ * for it with the receiver: it ends in gdma_page_give() or gdma_page_withdraw().
+ * Otherwise the page is freed.
+ */
+unsigned int gdma_page_offer(struct page_info **pg, struct domain *receiver,
+                             bool wide_frames)
+{
+    unsigned int bits = (wide_frames ? BITS_PER_LONG : 32) + PAGE_SHIFT;
+    struct page_info *page = *pg;
+
+    bits = domain_clamp_alloc_bitsize(receiver, bits);
+    if ( unlikely(bits < BITS_PER_LONG + PAGE_SHIFT &&
+                  (mfn_x(page_to_mfn(page)) >> (bits - PAGE_SHIFT))) )
+    {
+        struct page_info *copy =
+            alloc_domheap_page(receiver, MEMF_no_owner | MEMF_bits(bits));
+
+        if ( copy )
+            copy_domain_page(page_to_mfn(copy), page_to_mfn(page));
+        free_domheap_page(page);
+        if ( !copy )
+            return GDMA_OFFER_TOO_BIG;
+
+        *pg = page = copy;
+    }
+
+    if ( unlikely(!reserve(receiver)) )
+    {
+        free_domheap_page(page);
+        return GDMA_OFFER_NO_ROOM;
+    }
+
+    return GDMA_OFFER_OKAY;
+}
+
+void gdma_page_withdraw(struct page_info *pg, struct domain *receiver)
+{
+    unreserve(receiver);
+    free_domheap_page(pg);
+}
+
+/*
+ * The page becomes one of the receiver's, and is put at gfn, if that goes. When
+ * the receiver is dying, nothing happens.
+ */
+unsigned int gdma_page_give(struct page_info *pg, struct domain *receiver,
+                            uint64_t gfn, uint64_t *mfn)
 {
     *mfn = mfn_x(page_to_mfn(pg));
 
-    return !assign_pages(pg, 1, receiver, MEMF_no_refcount);
-}
+    if ( assign_pages(pg, 1, receiver, MEMF_no_refcount) )
+        return GDMA_GIVE_DYING;
 
-bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn)
-{
-    return gfn == (unsigned long)gfn &&
-           !guest_physmap_add_page(owner, _gfn(gfn), _mfn(mfn), 0);
+    if ( gfn != (unsigned long)gfn ||
+         guest_physmap_add_page(receiver, _gfn(gfn), _mfn(*mfn), 0) )
+        return GDMA_GIVE_NOT_PLACED;
+
+    return GDMA_GIVE_PLACED;
 }
 
 /*
