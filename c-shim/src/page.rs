@@ -2,10 +2,10 @@
 //! References to pages of guests, and pages shared with guests.
 
 use core::{
-    ffi::c_uint,
+    ffi::c_int,
     mem,
-    num::NonZeroUsize,
-    ptr::{self, NonNull},
+    num::NonZeroU64,
+    ptr::NonNull,
     sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
 };
 
@@ -28,58 +28,57 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// The value is the address of a `struct page_info`, whose alignment leaves the
-/// lower bits free: they say whether there is a type reference ([`TYPED`]), a
-/// second page reference ([`SECOND`]) and a type reference with that
-/// ([`SECOND_TYPED`], only with [`SECOND`]). The value owes them all.
+/// The value is the frame number of a page, shifted left by [`TAG_BITS`], and tags:
+/// [`FRAME`] always, and whether there is a type reference ([`TYPED`]), a second page
+/// reference ([`SECOND`]) and a type reference with that ([`SECOND_TYPED`], only with
+/// [`SECOND`]). The value owes them all.
 #[derive(Debug)]
-pub(crate) struct XenFrame(NonZeroUsize);
+pub(crate) struct XenFrame(NonZeroU64);
 
-const TYPED: usize = 1;
-const SECOND: usize = 2;
-const SECOND_TYPED: usize = 4;
-const TAGS: usize = TYPED | SECOND | SECOND_TYPED;
+const TYPED: u64 = 1;
+const SECOND: u64 = 2;
+const SECOND_TYPED: u64 = 4;
+const FRAME: NonZeroU64 = NonZeroU64::new(8).unwrap();
+const TAG_BITS: u32 = 4;
 
-fn typed_tag(typed: bool) -> usize {
+fn typed_tag(typed: bool) -> u64 {
     if typed { TYPED } else { 0 }
 }
 
-#[inline(always)]
-fn pinned(result: c_uint) -> Result<(), FrameError> {
+/// What the C side calls the reason.
+#[cold]
+fn pin_error(result: c_int) -> FrameError {
     match result {
-        ffi::PIN_OKAY => Ok(()),
-        ffi::PIN_TRY_AGAIN => Err(FrameError::TryAgain),
-        ffi::PIN_NOT_WRITABLE => Err(FrameError::NotWritable),
-        ffi::PIN_GONE => Err(FrameError::Gone),
-        _ => Err(FrameError::NotMemory),
+        ffi::PIN_TRY_AGAIN => FrameError::TryAgain,
+        ffi::PIN_NOT_WRITABLE => FrameError::NotWritable,
+        ffi::PIN_GONE => FrameError::Gone,
+        _ => FrameError::NotMemory,
     }
 }
 
 impl XenFrame {
     /// # Safety
     ///
-    /// `page` is a `struct page_info` of which the caller hands over a reference,
-    /// and a writable-type reference if `typed`.
-    unsafe fn new(page: *mut ffi::Page, typed: bool) -> Option<Self> {
-        NonZeroUsize::new(page.expose_provenance() | typed_tag(typed)).map(Self)
+    /// `mfn` is the frame of a page of which the caller hands over a reference, and a
+    /// writable-type reference if `typed`.
+    #[inline(always)]
+    unsafe fn new(mfn: u64, typed: bool) -> Self {
+        Self(FRAME | mfn << TAG_BITS | typed_tag(typed))
     }
 
-    fn has(&self, tag: usize) -> bool {
+    fn has(&self, tag: u64) -> bool {
         self.0.get() & tag != 0
     }
 
     /// The same page with other tags; the references change hands with them.
-    fn with_tags(&self, tags: usize) -> Self {
-        let page = self.0.get() & !TAGS;
-        // An address without its tags is not 0, so this keeps the old value only if
-        // the invariant is broken.
-        Self(NonZeroUsize::new(page | tags).unwrap_or(self.0))
+    fn with_tags(&self, tags: u64) -> Self {
+        Self(FRAME | self.number() << TAG_BITS | tags)
     }
 
-    /// For calls into C.
+    /// For calls into C: the number of a frame that is referenced.
     #[inline(always)]
-    pub(crate) fn as_ptr(&self) -> *mut ffi::Page {
-        ptr::with_exposed_provenance_mut(self.0.get() & !TAGS)
+    pub(crate) fn number(&self) -> u64 {
+        self.0.get() >> TAG_BITS
     }
 
     /// See [`hv::host::Host::pin_gfn`].
@@ -91,21 +90,24 @@ impl XenFrame {
         take_type: bool,
         io: bool,
     ) -> Result<Self, FrameError> {
-        let mut page = ptr::null_mut();
-        // SAFETY: a live domain, and room for the result.
-        let result = unsafe {
-            ffi::gdma_pin_gfn(
-                owner.as_ptr(),
-                gfn.number(),
-                write,
-                take_type,
-                io,
-                &mut page,
-            )
-        };
-        pinned(result)?;
-        // SAFETY: on success the references asked for are ours.
-        unsafe { Self::new(page, take_type) }.ok_or(FrameError::NotMemory)
+        #[cfg(target_arch = "x86_64")]
+        if !owner.is_translated() {
+            let mfn = gfn.number();
+            // SAFETY: a live PV domain, any frame number.
+            return match unsafe { ffi::gdma_pin_pv(owner.as_ptr(), mfn, take_type) } {
+                // SAFETY: on success the references asked for are ours.
+                ffi::PIN_OKAY => Ok(unsafe { Self::new(mfn, take_type) }),
+                error => Err(pin_error(error)),
+            };
+        }
+        // SAFETY: a live domain.
+        let pinned =
+            unsafe { ffi::gdma_pin_gfn(owner.as_ptr(), gfn.number(), write, take_type, io) };
+        match u64::try_from(pinned) {
+            // SAFETY: on success the references asked for are ours.
+            Ok(mfn) => Ok(unsafe { Self::new(mfn, take_type) }),
+            Err(_) => Err(pin_error(pinned as c_int)),
+        }
     }
 
     /// See [`hv::host::Host::pin_again`].
@@ -115,39 +117,65 @@ impl XenFrame {
         mfn: Mfn,
         take_type: bool,
     ) -> Result<Self, FrameError> {
-        let mut page = ptr::null_mut();
-        // SAFETY: a live domain, any frame number, and room for the result.
-        let result =
-            unsafe { ffi::gdma_page_again(owner.as_ptr(), mfn.number(), take_type, &mut page) };
-        pinned(result)?;
-        // SAFETY: on success the references asked for are ours.
-        unsafe { Self::new(page, take_type) }.ok_or(FrameError::NotMemory)
+        // SAFETY: a live domain, any frame number.
+        match unsafe { ffi::gdma_page_again(owner.as_ptr(), mfn.number(), take_type) } {
+            // SAFETY: on success the references asked for are ours.
+            ffi::PIN_OKAY => Ok(unsafe { Self::new(mfn.number(), take_type) }),
+            error => Err(pin_error(error)),
+        }
     }
 
     /// See [`hv::host::Host::pin_mfn`].
+    #[inline(always)]
     pub(crate) fn pin_mfn(mfn: Mfn) -> Result<(XenDomainRef, Self), FrameError> {
-        let mut page = ptr::null_mut();
-        // SAFETY: any frame number, and room for the result.
-        let owner = unsafe { ffi::gdma_page_of_mfn(mfn.number(), &mut page) };
-        let Some(owner) = NonNull::new(owner) else {
-            return Err(if page.is_null() {
-                FrameError::NotMemory
-            } else {
-                FrameError::Gone
-            });
-        };
+        const NOT_MEMORY: usize = ffi::PIN_NOT_MEMORY as usize;
+        let owner = ffi::gdma_page_of_mfn(mfn.number());
+        if owner.addr() == NOT_MEMORY {
+            return Err(FrameError::NotMemory);
+        }
+        let owner = NonNull::new(owner).ok_or(FrameError::Gone)?;
         // SAFETY: there is an owner, so a reference is ours.
-        let frame = unsafe { Self::new(page, false) }.ok_or(FrameError::NotMemory)?;
+        let frame = unsafe { Self::new(mfn.number(), false) };
         // SAFETY: whoever owns a referenced page is alive; the caller keeps the
         // reference as long as the domain.
         Ok((unsafe { XenDomainRef::owner(owner.cast()) }, frame))
     }
+
+    /// Gives one reference back.
+    ///
+    /// # Safety
+    ///
+    /// The value owes it, and owes it no more afterwards.
+    #[inline(always)]
+    unsafe fn put(&self, typed: bool) {
+        if typed {
+            // SAFETY: says the caller.
+            unsafe { ffi::gdma_page_put_and_type(self.number()) }
+        } else {
+            // SAFETY: says the caller.
+            unsafe { ffi::gdma_page_put(self.number()) }
+        }
+    }
+
+    /// Gives both references back.
+    ///
+    /// # Safety
+    ///
+    /// The value owes two, and owes them no more afterwards.
+    #[cold]
+    #[inline(never)]
+    unsafe fn put_both(&self) {
+        // SAFETY: says the caller.
+        unsafe { self.put(self.has(TYPED)) }
+        // SAFETY: the same.
+        unsafe { self.put(self.has(SECOND_TYPED)) }
+    }
 }
 
 impl Frame for XenFrame {
+    #[inline(always)]
     fn mfn(&self) -> Mfn {
-        // SAFETY: the invariant; page_to_mfn() is arithmetic.
-        Mfn::new(unsafe { ffi::gdma_page_mfn(self.as_ptr()) })
+        Mfn::new(self.number())
     }
 
     fn joined(self, other: Self) -> Self {
@@ -175,19 +203,20 @@ impl Frame for XenFrame {
     fn leave_to_page_tables(self) {
         debug_assert!(!self.has(SECOND));
         // SAFETY: the invariant: the references are ours to give away.
-        unsafe { ffi::gdma_page_leave_to_page_tables(self.as_ptr(), self.has(TYPED)) };
+        unsafe { ffi::gdma_page_leave_to_page_tables(self.number(), self.has(TYPED)) };
         mem::forget(self);
     }
 }
 
 impl Drop for XenFrame {
+    #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the invariant: the references are ours to give back.
-        unsafe { ffi::gdma_page_put(self.as_ptr(), self.has(TYPED)) }
         if self.has(SECOND) {
-            // SAFETY: the same.
-            unsafe { ffi::gdma_page_put(self.as_ptr(), self.has(SECOND_TYPED)) }
+            // SAFETY: the invariant: both references are ours to give back.
+            return unsafe { self.put_both() };
         }
+        // SAFETY: the invariant: the reference is ours to give back.
+        unsafe { self.put(self.has(TYPED)) }
     }
 }
 
@@ -195,24 +224,21 @@ impl Drop for XenFrame {
 ///
 /// # Invariants
 ///
-/// A page of Xen's domain heap that nobody knows of; ours until dropped.
+/// The frame of a page of Xen's domain heap that nobody knows of; ours until dropped.
 #[derive(Debug)]
-pub(crate) struct XenLoosePage(NonNull<ffi::Page>);
-
-// SAFETY: the page belongs to this value alone, not to a CPU.
-unsafe impl Send for XenLoosePage {}
+pub(crate) struct XenLoosePage(u64);
 
 impl XenLoosePage {
     /// See [`hv::host::Host::steal_page`].
     #[inline(always)]
     pub(crate) fn steal(owner: &XenDomain, gfn: Gfn) -> Result<Self, StealError> {
-        let mut page = ptr::null_mut();
-        // SAFETY: a live domain, and room for the result.
-        match unsafe { ffi::gdma_page_steal(owner.as_ptr(), gfn.number(), &mut page) } {
+        // SAFETY: a live domain.
+        let stolen = unsafe { ffi::gdma_page_steal(owner.as_ptr(), gfn.number()) };
+        match u64::try_from(stolen) {
             // On success the page is ours.
-            ffi::STEAL_OKAY => NonNull::new(page).map(Self).ok_or(StealError::BadPage),
-            ffi::STEAL_BAD_PAGE => Err(StealError::BadPage),
-            _ => Err(StealError::InUse),
+            Ok(mfn) => Ok(Self(mfn)),
+            Err(_) if stolen == ffi::STEAL_BAD_PAGE => Err(StealError::BadPage),
+            Err(_) => Err(StealError::InUse),
         }
     }
 
@@ -223,19 +249,28 @@ impl XenLoosePage {
         receiver: &XenDomain,
         wide_frames: bool,
     ) -> Result<XenOfferedPage<'_>, OfferError> {
-        let mut page = self.0.as_ptr();
+        let mfn = self.0;
         mem::forget(self);
-        // SAFETY: the page is ours, and the function uses it up; a live domain; room for
-        // the result.
-        match unsafe { ffi::gdma_page_offer(&mut page, receiver.as_ptr(), wide_frames) } {
-            // On success the page is ours, and room is set aside.
-            ffi::OFFER_OKAY => {
-                let page = NonNull::new(page).ok_or(OfferError::TooBig)?;
-                Ok(XenOfferedPage { page, receiver })
-            }
-            ffi::OFFER_TOO_BIG => Err(OfferError::TooBig),
-            _ => Err(OfferError::NoRoom),
+        // SAFETY: the page is ours, and the function uses it up; a live domain.
+        let offered = unsafe { ffi::gdma_page_offer(mfn, receiver.as_ptr(), wide_frames) };
+        match u64::try_from(offered) {
+            Ok(mfn) => Ok(XenOfferedPage { mfn, receiver }),
+            Err(_) if offered == ffi::OFFER_TOO_BIG => Err(OfferError::TooBig),
+            Err(_) => Err(OfferError::NoRoom),
         }
+    }
+}
+
+impl LoosePage for XenLoosePage {
+    fn mfn(&self) -> Mfn {
+        Mfn::new(self.0)
+    }
+}
+
+impl Drop for XenLoosePage {
+    fn drop(&mut self) {
+        // SAFETY: the invariant: ours, and not used afterwards.
+        unsafe { ffi::gdma_page_free_stolen(self.0) }
     }
 }
 
@@ -245,7 +280,7 @@ impl XenLoosePage {
 ///
 /// What gdma_page_offer() gave.
 pub(crate) struct XenOfferedPage<'a> {
-    page: NonNull<ffi::Page>,
+    mfn: u64,
     receiver: &'a XenDomain,
 }
 
@@ -253,10 +288,9 @@ impl XenOfferedPage<'_> {
     /// See [`hv::host::Host::give_page`].
     #[inline(always)]
     pub(crate) fn give(self, gfn: Gfn) -> Given {
-        let (page, receiver) = (self.page.as_ptr(), self.receiver);
-        let mut mfn = 0;
-        // SAFETY: the invariant, room for the result; any frame number will do.
-        let given = unsafe { ffi::gdma_page_give(page, receiver.as_ptr(), gfn.number(), &mut mfn) };
+        let (mfn, receiver) = (self.mfn, self.receiver);
+        // SAFETY: the invariant; any frame number will do.
+        let given = unsafe { ffi::gdma_page_give(mfn, receiver.as_ptr(), gfn.number()) };
         if given == ffi::GIVE_DYING {
             return Given::Dying;
         }
@@ -273,21 +307,7 @@ impl XenOfferedPage<'_> {
 impl Drop for XenOfferedPage<'_> {
     fn drop(&mut self) {
         // SAFETY: the invariant; the page is not used afterwards.
-        unsafe { ffi::gdma_page_withdraw(self.page.as_ptr(), self.receiver.as_ptr()) }
-    }
-}
-
-impl LoosePage for XenLoosePage {
-    fn mfn(&self) -> Mfn {
-        // SAFETY: the invariant; page_to_mfn() is arithmetic.
-        Mfn::new(unsafe { ffi::gdma_page_mfn(self.0.as_ptr()) })
-    }
-}
-
-impl Drop for XenLoosePage {
-    fn drop(&mut self) {
-        // SAFETY: the invariant: ours, and not used afterwards.
-        unsafe { ffi::gdma_page_free_stolen(self.0.as_ptr()) }
+        unsafe { ffi::gdma_page_withdraw(self.mfn, self.receiver.as_ptr()) }
     }
 }
 

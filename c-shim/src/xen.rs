@@ -187,7 +187,7 @@ impl Host for Xen {
 
     fn mark_dirty(&self, owner: &XenDomain, frame: &XenFrame) {
         // SAFETY: a live domain and a referenced page.
-        unsafe { ffi::gdma_page_mark_dirty(owner.as_ptr(), frame.as_ptr()) }
+        unsafe { ffi::gdma_page_mark_dirty(owner.as_ptr(), frame.number()) }
     }
 
     #[inline(always)]
@@ -202,9 +202,9 @@ impl Host for Xen {
         // SAFETY: referenced pages; the ranges are inside them, says the caller.
         unsafe {
             ffi::gdma_page_copy(
-                to.as_ptr(),
+                to.number(),
                 to_offset.into(),
-                from.as_ptr(),
+                from.number(),
                 from_offset.into(),
                 len.into(),
             );
@@ -224,7 +224,7 @@ impl Host for Xen {
     ) -> Result<(), Errno> {
         // SAFETY: a referenced page; the range is inside it, says the caller.
         let result =
-            unsafe { ffi::gdma_page_flush_cache(frame.as_ptr(), offset.into(), length.into(), op) };
+            unsafe { ffi::gdma_page_flush_cache(frame.number(), offset.into(), length.into(), op) };
         match result {
             0 => Ok(()),
             // The only reason there is.
@@ -281,7 +281,7 @@ impl Host for Xen {
         cache_flags: u16,
     ) -> Result<(), Gntst> {
         // SAFETY: a referenced page; the function checks the guest's address.
-        status(unsafe { ffi::gdma_cpu_map(host_addr, frame.as_ptr(), gntmap_flags, cache_flags) })
+        status(unsafe { ffi::gdma_cpu_map(host_addr, frame.number(), gntmap_flags, cache_flags) })
     }
 
     #[inline(always)]
@@ -294,7 +294,7 @@ impl Host for Xen {
     ) -> Result<(), Gntst> {
         // SAFETY: a referenced page; the function checks what is mapped at the two
         // addresses.
-        status(unsafe { ffi::gdma_cpu_unmap(host_addr, frame.as_ptr(), new_addr, gntmap_flags) })
+        status(unsafe { ffi::gdma_cpu_unmap(host_addr, frame.number(), new_addr, gntmap_flags) })
     }
 
     fn flush_cpu_tlb(&self) {

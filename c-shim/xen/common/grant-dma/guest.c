@@ -45,7 +45,11 @@ unsigned int gdma_guest_write(void *to, const void *from, unsigned int len)
 static noinline unsigned int write_word(void *to, uint64_t value,
                                         unsigned int len)
 {
+#if defined(CONFIG_X86) && defined(CONFIG_HVM)
+    return copy_to_user_hvm(to, &value, len);
+#else
     return raw_copy_to_guest(to, &value, len);
+#endif
 }
 
 unsigned int gdma_guest_read8(void *to, const void *from)
