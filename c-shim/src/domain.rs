@@ -158,10 +158,10 @@ impl XenDomainRef {
     ///
     /// # Safety
     ///
-    /// A reference to the page is held as long as the value lives.
-    pub(crate) unsafe fn owner(domain: &XenDomain) -> Self {
+    /// `domain` is what a `struct domain` has for its grant table. A reference to the page is held as long as the value lives.
+    pub(crate) unsafe fn owner(domain: NonNull<XenDomain>) -> Self {
         Self {
-            domain: NonNull::from(domain),
+            domain,
             locked: false,
         }
     }

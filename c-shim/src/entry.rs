@@ -361,20 +361,27 @@ unsafe extern "C" fn gdma_rs_acquire_resource(
 }
 
 /// Hypercall 20.
+///
+/// # Safety
+///
+/// `caller` is the table of the domain that makes the hypercall.
 #[unsafe(no_mangle)]
-extern "C" fn gdma_rs_grant_table_op(
+unsafe extern "C" fn gdma_rs_grant_table_op(
     cmd: u32,
     at: *const c_void,
     count: u32,
     compat: bool,
+    caller: NonNull<ffi::GrantTable>,
 ) -> c_long {
+    // SAFETY: the domain is alive, says the caller, and so is what it has for a table.
+    let caller = unsafe { caller.cast::<XenDomain>().as_ref() };
     let layout = if compat {
         GuestLayout::Compat
     } else {
         GuestLayout::Native
     };
     let at = GuestPtr(at.addr() as u64);
-    hypercall::grant_table::dispatch(&Xen, layout, cmd, at, count).register()
+    hypercall::grant_table::dispatch(&Xen, caller, layout, cmd, at, count).register()
 }
 
 /// Hypercall 47.

@@ -21,12 +21,6 @@ pub(crate) struct GrantTable {
     _opaque: [u8; 0],
 }
 
-/// `struct page_info`.
-#[repr(C)]
-pub(crate) struct Page {
-    _opaque: [u8; 0],
-}
-
 /// `struct iommu_context`.
 #[repr(C)]
 pub(crate) struct IoContext {
@@ -51,13 +45,18 @@ pub(crate) const PCI_UNSUPPORTED: c_uint = 0;
 pub(crate) const PCI_NOT_FOUND: c_uint = 1;
 pub(crate) const PCI_NO_IOMMU: c_uint = 2;
 
-pub(crate) const PIN_OKAY: c_uint = 0;
-pub(crate) const PIN_TRY_AGAIN: c_uint = 2;
-pub(crate) const PIN_NOT_WRITABLE: c_uint = 3;
-pub(crate) const PIN_GONE: c_uint = 4;
+pub(crate) const PIN_OKAY: c_int = 0;
+pub(crate) const PIN_NOT_MEMORY: c_int = -1;
+pub(crate) const PIN_TRY_AGAIN: c_int = -2;
+pub(crate) const PIN_NOT_WRITABLE: c_int = -3;
+pub(crate) const PIN_GONE: c_int = -4;
 
-pub(crate) const STEAL_OKAY: c_uint = 0;
-pub(crate) const STEAL_BAD_PAGE: c_uint = 1;
+pub(crate) const STEAL_BAD_PAGE: i64 = -1;
+
+pub(crate) const OFFER_TOO_BIG: i64 = -1;
+
+pub(crate) const GIVE_PLACED: c_uint = 0;
+pub(crate) const GIVE_DYING: c_uint = 2;
 
 pub(crate) const TRACE_MAP: c_uint = 1;
 pub(crate) const TRACE_UNMAP: c_uint = 2;
@@ -127,33 +126,24 @@ unsafe extern "C" {
     pub(crate) static gdma_tracing: *const bool;
 
     // pages.c
-    pub(crate) fn gdma_page_again(
-        owner: *mut Domain,
-        mfn: u64,
-        take_type: bool,
-        page: *mut *mut Page,
-    ) -> c_uint;
-    pub(crate) fn gdma_page_of_mfn(mfn: u64, page: *mut *mut Page) -> *mut Domain;
-    pub(crate) fn gdma_page_put(page: *mut Page, has_type: bool);
-    pub(crate) fn gdma_page_leave_to_page_tables(page: *mut Page, has_type: bool);
+    pub(crate) fn gdma_page_again(owner: *mut Domain, mfn: u64, take_type: bool) -> c_int;
+    pub(crate) safe fn gdma_page_of_mfn(mfn: u64) -> *mut GrantTable;
+    pub(crate) fn gdma_page_put(mfn: u64);
+    pub(crate) fn gdma_page_put_and_type(mfn: u64);
+    pub(crate) fn gdma_page_leave_to_page_tables(mfn: u64, has_type: bool);
     pub(crate) fn gdma_page_copy(
-        to: *mut Page,
+        to: u64,
         to_offset: c_uint,
-        from: *const Page,
+        from: u64,
         from_offset: c_uint,
         len: c_uint,
     );
-    pub(crate) fn gdma_page_flush_cache(
-        page: *const Page,
-        offset: c_uint,
-        length: c_uint,
-        op: u32,
-    ) -> c_int;
-    pub(crate) fn gdma_pages_map(pages: *const *mut Page, count: c_uint) -> *mut c_void;
+    pub(crate) fn gdma_page_flush_cache(mfn: u64, offset: c_uint, length: c_uint, op: u32)
+    -> c_int;
+    pub(crate) fn gdma_pages_map(mfns: *const u64, count: c_uint) -> *mut c_void;
     pub(crate) fn gdma_pages_unmap(at: *mut c_void);
     pub(crate) fn gdma_pages_copy(to: *mut c_void, from: *const c_void, length: c_uint);
-    pub(crate) fn gdma_page_mfn(page: *const Page) -> u64;
-    pub(crate) fn gdma_page_mark_dirty(owner: *mut Domain, page: *const Page);
+    pub(crate) fn gdma_page_mark_dirty(owner: *mut Domain, mfn: u64);
     pub(crate) safe fn gdma_shared_alloc() -> *mut u8;
     pub(crate) fn gdma_shared_free(va: *mut u8);
     pub(crate) fn gdma_shared_share(va: *mut u8, owner: *mut Domain);
@@ -178,42 +168,40 @@ unsafe extern "C" {
         write: bool,
         take_type: bool,
         io: bool,
-        page: *mut *mut Page,
-    ) -> c_uint;
+    ) -> i64;
     pub(crate) fn gdma_gfn_is_hole(domain: *mut Domain, gfn: u64) -> bool;
     pub(crate) fn gdma_cpu_map_needs_identity(holder: *const Domain) -> bool;
     pub(crate) fn gdma_cpu_map(
         host_addr: u64,
-        page: *const Page,
+        mfn: u64,
         gntmap_flags: u32,
         cache_flags: u16,
     ) -> c_int;
     pub(crate) fn gdma_cpu_unmap(
         host_addr: u64,
-        page: *const Page,
+        mfn: u64,
         new_addr: u64,
         gntmap_flags: u32,
     ) -> c_int;
     pub(crate) safe fn gdma_flush_cpu_tlb();
 
     // transfer.c
-    pub(crate) fn gdma_page_steal(domain: *mut Domain, gfn: u64, page: *mut *mut Page) -> c_uint;
-    pub(crate) fn gdma_page_free_stolen(page: *mut Page);
-    pub(crate) fn gdma_page_for(
-        page: *mut Page,
-        receiver: *mut Domain,
-        wide_frames: bool,
-    ) -> *mut Page;
-    pub(crate) fn gdma_page_reserve(receiver: *mut Domain) -> bool;
-    pub(crate) fn gdma_page_unreserve(receiver: *mut Domain);
-    pub(crate) fn gdma_page_assign(page: *mut Page, receiver: *mut Domain, mfn: *mut u64) -> bool;
-    pub(crate) fn gdma_page_place(owner: *mut Domain, gfn: u64, mfn: u64) -> bool;
+    pub(crate) fn gdma_page_steal(domain: *mut Domain, gfn: u64) -> i64;
+    pub(crate) fn gdma_page_free_stolen(mfn: u64);
+    pub(crate) fn gdma_page_offer(mfn: u64, receiver: *mut Domain, wide_frames: bool) -> i64;
+    pub(crate) fn gdma_page_give(mfn: u64, receiver: *mut Domain, gfn: u64) -> c_uint;
+    pub(crate) fn gdma_page_withdraw(mfn: u64, receiver: *mut Domain);
 
     // guest.c
     pub(crate) safe fn gdma_wide_registers() -> bool;
     pub(crate) safe fn gdma_guest_range_okay(at: *const c_void, bytes: u64) -> bool;
     pub(crate) fn gdma_guest_read(to: *mut u8, from: *const c_void, len: c_uint) -> c_uint;
+    pub(crate) fn gdma_guest_read8(to: *mut u8, from: *const c_void) -> c_uint;
+    pub(crate) fn gdma_guest_read16(to: *mut u8, from: *const c_void) -> c_uint;
     pub(crate) fn gdma_guest_write(to: *mut c_void, from: *const u8, len: c_uint) -> c_uint;
+    pub(crate) safe fn gdma_guest_write2(to: *mut c_void, value: u16) -> c_uint;
+    pub(crate) safe fn gdma_guest_write4(to: *mut c_void, value: u32) -> c_uint;
+    pub(crate) safe fn gdma_guest_write8(to: *mut c_void, value: u64) -> c_uint;
     pub(crate) safe fn gdma_preempt_check() -> bool;
 
     // iommu.c
@@ -261,6 +249,9 @@ unsafe extern "C" {
 
 #[cfg(target_arch = "x86_64")]
 unsafe extern "C" {
+    // p2m.c
+    pub(crate) fn gdma_pin_pv(owner: *mut Domain, mfn: u64, take_type: bool) -> c_int;
+
     // contexts.c
     pub(crate) fn gdma_context_range(
         last: u64,

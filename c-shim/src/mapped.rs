@@ -9,7 +9,7 @@ use core::{
 
 use hv::{
     addr::PAGE_SIZE,
-    host::{GuestFault, MappedMemory, OutOfMemory},
+    host::{Frame, GuestFault, MappedMemory, OutOfMemory},
 };
 
 use crate::{domain::XenDomainRef, ffi, page::XenFrame};
@@ -34,14 +34,13 @@ unsafe impl Sync for XenMapped {}
 impl XenMapped {
     /// Maps the pages, which have writable-type references.
     pub(crate) fn new(frames: Vec<XenFrame>) -> Result<Self, OutOfMemory> {
-        let mut pages = Vec::new();
-        pages
-            .try_reserve_exact(frames.len())
+        let mut mfns = Vec::new();
+        mfns.try_reserve_exact(frames.len())
             .map_err(|_| OutOfMemory)?;
-        pages.extend(frames.iter().map(XenFrame::as_ptr));
-        let count = c_uint::try_from(pages.len()).map_err(|_| OutOfMemory)?;
+        mfns.extend(frames.iter().map(|frame| frame.mfn().number()));
+        let count = c_uint::try_from(mfns.len()).map_err(|_| OutOfMemory)?;
         // SAFETY: so many referenced pages.
-        let at = unsafe { ffi::gdma_pages_map(pages.as_ptr(), count) };
+        let at = unsafe { ffi::gdma_pages_map(mfns.as_ptr(), count) };
         let at = NonNull::new(at).ok_or(OutOfMemory)?;
         Ok(Self { at, frames })
     }
@@ -94,7 +93,7 @@ impl MappedMemory for XenMapped {
         let written = (last - first + 1) as usize;
         for frame in self.frames.iter().skip(first as usize).take(written) {
             // SAFETY: a live domain and a referenced page.
-            unsafe { ffi::gdma_page_mark_dirty(owner.as_ptr(), frame.as_ptr()) };
+            unsafe { ffi::gdma_page_mark_dirty(owner.as_ptr(), frame.mfn().number()) };
         }
         Ok(())
     }

@@ -2,18 +2,18 @@
 //! References to pages of guests, and pages shared with guests.
 
 use core::{
-    ffi::c_uint,
+    ffi::c_int,
     mem,
-    num::NonZeroUsize,
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
+    num::NonZeroU64,
+    ptr::NonNull,
+    sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
 };
 
 use hv::{
     addr::{Gfn, Mfn, PAGE_SIZE},
     host::{
-        CannotPlace, Frame, FrameError, LoosePage, OutOfMemory, SharedPage, StealError,
-        UnshareError,
+        Domain, Frame, FrameError, Given, LoosePage, OfferError, OutOfMemory, SharedPage,
+        StealError, UnshareError,
     },
 };
 
@@ -28,58 +28,57 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// The value is the address of a `struct page_info`, whose alignment leaves the
-/// lower bits free: they say whether there is a type reference ([`TYPED`]), a
-/// second page reference ([`SECOND`]) and a type reference with that
-/// ([`SECOND_TYPED`], only with [`SECOND`]). The value owes them all.
+/// The value is the frame number of a page, shifted left by [`TAG_BITS`], and tags:
+/// [`FRAME`] always, and whether there is a type reference ([`TYPED`]), a second page
+/// reference ([`SECOND`]) and a type reference with that ([`SECOND_TYPED`], only with
+/// [`SECOND`]). The value owes them all.
 #[derive(Debug)]
-pub(crate) struct XenFrame(NonZeroUsize);
+pub(crate) struct XenFrame(NonZeroU64);
 
-const TYPED: usize = 1;
-const SECOND: usize = 2;
-const SECOND_TYPED: usize = 4;
-const TAGS: usize = TYPED | SECOND | SECOND_TYPED;
+const TYPED: u64 = 1;
+const SECOND: u64 = 2;
+const SECOND_TYPED: u64 = 4;
+const FRAME: NonZeroU64 = NonZeroU64::new(8).unwrap();
+const TAG_BITS: u32 = 4;
 
-fn typed_tag(typed: bool) -> usize {
+fn typed_tag(typed: bool) -> u64 {
     if typed { TYPED } else { 0 }
 }
 
-#[inline(always)]
-fn pinned(result: c_uint) -> Result<(), FrameError> {
+/// What the C side calls the reason.
+#[cold]
+fn pin_error(result: c_int) -> FrameError {
     match result {
-        ffi::PIN_OKAY => Ok(()),
-        ffi::PIN_TRY_AGAIN => Err(FrameError::TryAgain),
-        ffi::PIN_NOT_WRITABLE => Err(FrameError::NotWritable),
-        ffi::PIN_GONE => Err(FrameError::Gone),
-        _ => Err(FrameError::NotMemory),
+        ffi::PIN_TRY_AGAIN => FrameError::TryAgain,
+        ffi::PIN_NOT_WRITABLE => FrameError::NotWritable,
+        ffi::PIN_GONE => FrameError::Gone,
+        _ => FrameError::NotMemory,
     }
 }
 
 impl XenFrame {
     /// # Safety
     ///
-    /// `page` is a `struct page_info` of which the caller hands over a reference,
-    /// and a writable-type reference if `typed`.
-    unsafe fn new(page: *mut ffi::Page, typed: bool) -> Option<Self> {
-        NonZeroUsize::new(page.expose_provenance() | typed_tag(typed)).map(Self)
+    /// `mfn` is the frame of a page of which the caller hands over a reference, and a
+    /// writable-type reference if `typed`.
+    #[inline(always)]
+    unsafe fn new(mfn: u64, typed: bool) -> Self {
+        Self(FRAME | mfn << TAG_BITS | typed_tag(typed))
     }
 
-    fn has(&self, tag: usize) -> bool {
+    fn has(&self, tag: u64) -> bool {
         self.0.get() & tag != 0
     }
 
     /// The same page with other tags; the references change hands with them.
-    fn with_tags(&self, tags: usize) -> Self {
-        let page = self.0.get() & !TAGS;
-        // An address without its tags is not 0, so this keeps the old value only if
-        // the invariant is broken.
-        Self(NonZeroUsize::new(page | tags).unwrap_or(self.0))
+    fn with_tags(&self, tags: u64) -> Self {
+        Self(FRAME | self.number() << TAG_BITS | tags)
     }
 
-    /// For calls into C.
+    /// For calls into C: the number of a frame that is referenced.
     #[inline(always)]
-    pub(crate) fn as_ptr(&self) -> *mut ffi::Page {
-        ptr::with_exposed_provenance_mut(self.0.get() & !TAGS)
+    pub(crate) fn number(&self) -> u64 {
+        self.0.get() >> TAG_BITS
     }
 
     /// See [`hv::host::Host::pin_gfn`].
@@ -91,21 +90,24 @@ impl XenFrame {
         take_type: bool,
         io: bool,
     ) -> Result<Self, FrameError> {
-        let mut page = ptr::null_mut();
-        // SAFETY: a live domain, and room for the result.
-        let result = unsafe {
-            ffi::gdma_pin_gfn(
-                owner.as_ptr(),
-                gfn.number(),
-                write,
-                take_type,
-                io,
-                &mut page,
-            )
-        };
-        pinned(result)?;
-        // SAFETY: on success the references asked for are ours.
-        unsafe { Self::new(page, take_type) }.ok_or(FrameError::NotMemory)
+        #[cfg(target_arch = "x86_64")]
+        if !owner.is_translated() {
+            let mfn = gfn.number();
+            // SAFETY: a live PV domain, any frame number.
+            return match unsafe { ffi::gdma_pin_pv(owner.as_ptr(), mfn, take_type) } {
+                // SAFETY: on success the references asked for are ours.
+                ffi::PIN_OKAY => Ok(unsafe { Self::new(mfn, take_type) }),
+                error => Err(pin_error(error)),
+            };
+        }
+        // SAFETY: a live domain.
+        let pinned =
+            unsafe { ffi::gdma_pin_gfn(owner.as_ptr(), gfn.number(), write, take_type, io) };
+        match u64::try_from(pinned) {
+            // SAFETY: on success the references asked for are ours.
+            Ok(mfn) => Ok(unsafe { Self::new(mfn, take_type) }),
+            Err(_) => Err(pin_error(pinned as c_int)),
+        }
     }
 
     /// See [`hv::host::Host::pin_again`].
@@ -115,38 +117,65 @@ impl XenFrame {
         mfn: Mfn,
         take_type: bool,
     ) -> Result<Self, FrameError> {
-        let mut page = ptr::null_mut();
-        // SAFETY: a live domain, any frame number, and room for the result.
-        let result =
-            unsafe { ffi::gdma_page_again(owner.as_ptr(), mfn.number(), take_type, &mut page) };
-        pinned(result)?;
-        // SAFETY: on success the references asked for are ours.
-        unsafe { Self::new(page, take_type) }.ok_or(FrameError::NotMemory)
+        // SAFETY: a live domain, any frame number.
+        match unsafe { ffi::gdma_page_again(owner.as_ptr(), mfn.number(), take_type) } {
+            // SAFETY: on success the references asked for are ours.
+            ffi::PIN_OKAY => Ok(unsafe { Self::new(mfn.number(), take_type) }),
+            error => Err(pin_error(error)),
+        }
     }
 
     /// See [`hv::host::Host::pin_mfn`].
+    #[inline(always)]
     pub(crate) fn pin_mfn(mfn: Mfn) -> Result<(XenDomainRef, Self), FrameError> {
-        let mut page = ptr::null_mut();
-        // SAFETY: any frame number, and room for the result.
-        let owner = unsafe { ffi::gdma_page_of_mfn(mfn.number(), &mut page) };
-        if page.is_null() {
+        const NOT_MEMORY: usize = ffi::PIN_NOT_MEMORY as usize;
+        let owner = ffi::gdma_page_of_mfn(mfn.number());
+        if owner.addr() == NOT_MEMORY {
             return Err(FrameError::NotMemory);
         }
         let owner = NonNull::new(owner).ok_or(FrameError::Gone)?;
         // SAFETY: there is an owner, so a reference is ours.
-        let frame = unsafe { Self::new(page, false) }.ok_or(FrameError::NotMemory)?;
+        let frame = unsafe { Self::new(mfn.number(), false) };
         // SAFETY: whoever owns a referenced page is alive; the caller keeps the
         // reference as long as the domain.
-        let owner = unsafe { XenDomain::borrowed(owner) }.ok_or(FrameError::Gone)?;
+        Ok((unsafe { XenDomainRef::owner(owner.cast()) }, frame))
+    }
+
+    /// Gives one reference back.
+    ///
+    /// # Safety
+    ///
+    /// The value owes it, and owes it no more afterwards.
+    #[inline(always)]
+    unsafe fn put(&self, typed: bool) {
+        if typed {
+            // SAFETY: says the caller.
+            unsafe { ffi::gdma_page_put_and_type(self.number()) }
+        } else {
+            // SAFETY: says the caller.
+            unsafe { ffi::gdma_page_put(self.number()) }
+        }
+    }
+
+    /// Gives both references back.
+    ///
+    /// # Safety
+    ///
+    /// The value owes two, and owes them no more afterwards.
+    #[cold]
+    #[inline(never)]
+    unsafe fn put_both(&self) {
+        // SAFETY: says the caller.
+        unsafe { self.put(self.has(TYPED)) }
         // SAFETY: the same.
-        Ok((unsafe { XenDomainRef::owner(owner) }, frame))
+        unsafe { self.put(self.has(SECOND_TYPED)) }
     }
 }
 
 impl Frame for XenFrame {
+    #[inline(always)]
     fn mfn(&self) -> Mfn {
-        // SAFETY: the invariant; page_to_mfn() is arithmetic.
-        Mfn::new(unsafe { ffi::gdma_page_mfn(self.as_ptr()) })
+        Mfn::new(self.number())
     }
 
     fn joined(self, other: Self) -> Self {
@@ -174,19 +203,20 @@ impl Frame for XenFrame {
     fn leave_to_page_tables(self) {
         debug_assert!(!self.has(SECOND));
         // SAFETY: the invariant: the references are ours to give away.
-        unsafe { ffi::gdma_page_leave_to_page_tables(self.as_ptr(), self.has(TYPED)) };
+        unsafe { ffi::gdma_page_leave_to_page_tables(self.number(), self.has(TYPED)) };
         mem::forget(self);
     }
 }
 
 impl Drop for XenFrame {
+    #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the invariant: the references are ours to give back.
-        unsafe { ffi::gdma_page_put(self.as_ptr(), self.has(TYPED)) }
         if self.has(SECOND) {
-            // SAFETY: the same.
-            unsafe { ffi::gdma_page_put(self.as_ptr(), self.has(SECOND_TYPED)) }
+            // SAFETY: the invariant: both references are ours to give back.
+            return unsafe { self.put_both() };
         }
+        // SAFETY: the invariant: the reference is ours to give back.
+        unsafe { self.put(self.has(TYPED)) }
     }
 }
 
@@ -194,71 +224,90 @@ impl Drop for XenFrame {
 ///
 /// # Invariants
 ///
-/// A page of Xen's domain heap that nobody knows of; ours until dropped.
+/// The frame of a page of Xen's domain heap that nobody knows of; ours until dropped.
 #[derive(Debug)]
-pub(crate) struct XenLoosePage(NonNull<ffi::Page>);
-
-// SAFETY: the page belongs to this value alone, not to a CPU.
-unsafe impl Send for XenLoosePage {}
+pub(crate) struct XenLoosePage(u64);
 
 impl XenLoosePage {
     /// See [`hv::host::Host::steal_page`].
+    #[inline(always)]
     pub(crate) fn steal(owner: &XenDomain, gfn: Gfn) -> Result<Self, StealError> {
-        let mut page = ptr::null_mut();
-        // SAFETY: a live domain, and room for the result.
-        match unsafe { ffi::gdma_page_steal(owner.as_ptr(), gfn.number(), &mut page) } {
+        // SAFETY: a live domain.
+        let stolen = unsafe { ffi::gdma_page_steal(owner.as_ptr(), gfn.number()) };
+        match u64::try_from(stolen) {
             // On success the page is ours.
-            ffi::STEAL_OKAY => NonNull::new(page).map(Self).ok_or(StealError::BadPage),
-            ffi::STEAL_BAD_PAGE => Err(StealError::BadPage),
-            _ => Err(StealError::InUse),
+            Ok(mfn) => Ok(Self(mfn)),
+            Err(_) if stolen == ffi::STEAL_BAD_PAGE => Err(StealError::BadPage),
+            Err(_) => Err(StealError::InUse),
         }
     }
 
-    /// See [`hv::host::Host::page_for`].
-    pub(crate) fn usable_for(self, receiver: &XenDomain, wide_frames: bool) -> Option<Self> {
-        let page = self.0.as_ptr();
-        mem::forget(self);
-        // SAFETY: the page is ours, and the function uses it up; a live domain.
-        let page = unsafe { ffi::gdma_page_for(page, receiver.as_ptr(), wide_frames) };
-        NonNull::new(page).map(Self)
-    }
-
-    /// See [`hv::host::Host::assign_page`].
-    pub(crate) fn assign(
+    /// See [`hv::host::Host::offer_page`].
+    #[inline(always)]
+    pub(crate) fn offer(
         self,
         receiver: &XenDomain,
-        commit: impl FnOnce() -> bool,
-    ) -> Result<Mfn, CannotPlace> {
-        // SAFETY: a live domain.
-        if !unsafe { ffi::gdma_page_reserve(receiver.as_ptr()) } {
-            return Err(CannotPlace);
+        wide_frames: bool,
+    ) -> Result<XenOfferedPage<'_>, OfferError> {
+        let mfn = self.0;
+        mem::forget(self);
+        // SAFETY: the page is ours, and the function uses it up; a live domain.
+        let offered = unsafe { ffi::gdma_page_offer(mfn, receiver.as_ptr(), wide_frames) };
+        match u64::try_from(offered) {
+            Ok(mfn) => Ok(XenOfferedPage { mfn, receiver }),
+            Err(_) if offered == ffi::OFFER_TOO_BIG => Err(OfferError::TooBig),
+            Err(_) => Err(OfferError::NoRoom),
         }
-        if commit() {
-            let mut mfn = 0;
-            // SAFETY: a live domain that has set room aside; the page is ours; room for
-            // the result.
-            if unsafe { ffi::gdma_page_assign(self.0.as_ptr(), receiver.as_ptr(), &mut mfn) } {
-                mem::forget(self);
-                return Ok(Mfn::new(mfn));
-            }
-        }
-        // SAFETY: a live domain that has set room aside.
-        unsafe { ffi::gdma_page_unreserve(receiver.as_ptr()) };
-        Err(CannotPlace)
     }
 }
 
 impl LoosePage for XenLoosePage {
     fn mfn(&self) -> Mfn {
-        // SAFETY: the invariant; page_to_mfn() is arithmetic.
-        Mfn::new(unsafe { ffi::gdma_page_mfn(self.0.as_ptr()) })
+        Mfn::new(self.0)
     }
 }
 
 impl Drop for XenLoosePage {
     fn drop(&mut self) {
         // SAFETY: the invariant: ours, and not used afterwards.
-        unsafe { ffi::gdma_page_free_stolen(self.0.as_ptr()) }
+        unsafe { ffi::gdma_page_free_stolen(self.0) }
+    }
+}
+
+/// A page without an owner that `receiver` has set room aside for.
+///
+/// # Invariants
+///
+/// What gdma_page_offer() gave.
+pub(crate) struct XenOfferedPage<'a> {
+    mfn: u64,
+    receiver: &'a XenDomain,
+}
+
+impl XenOfferedPage<'_> {
+    /// See [`hv::host::Host::give_page`].
+    #[inline(always)]
+    pub(crate) fn give(self, gfn: Gfn) -> Given {
+        let (mfn, receiver) = (self.mfn, self.receiver);
+        // SAFETY: the invariant; any frame number will do.
+        let given = unsafe { ffi::gdma_page_give(mfn, receiver.as_ptr(), gfn.number()) };
+        if given == ffi::GIVE_DYING {
+            return Given::Dying;
+        }
+        // The receiver's from now on.
+        mem::forget(self);
+        match given {
+            ffi::GIVE_PLACED if receiver.is_translated() => Given::At(gfn),
+            ffi::GIVE_PLACED => Given::At(Gfn::new(mfn)),
+            _ => Given::Nowhere,
+        }
+    }
+}
+
+impl Drop for XenOfferedPage<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the invariant; the page is not used afterwards.
+        unsafe { ffi::gdma_page_withdraw(self.mfn, self.receiver.as_ptr()) }
     }
 }
 
@@ -270,8 +319,12 @@ impl Drop for XenLoosePage {
 /// guest reads and writes it at any time: only atomic accesses.
 pub(crate) struct XenSharedPage {
     base: NonNull<u8>,
-    shared: AtomicBool,
+    /// Its frame number, and [`SHARED`].
+    frame: AtomicU64,
 }
+
+/// In [`XenSharedPage::frame`]: a guest knows of the page.
+const SHARED: u64 = 1 << 63;
 
 // SAFETY: the page has no owner among CPUs; all accesses are atomic.
 unsafe impl Send for XenSharedPage {}
@@ -284,7 +337,8 @@ impl XenSharedPage {
         NonNull::new(ffi::gdma_shared_alloc())
             .map(|base| Self {
                 base,
-                shared: AtomicBool::new(false),
+                // SAFETY: an address of Xen's heap; arithmetic.
+                frame: AtomicU64::new(unsafe { ffi::gdma_shared_mfn(base.as_ptr()) }),
             })
             .ok_or(OutOfMemory)
     }
@@ -321,7 +375,7 @@ impl Drop for XenSharedPage {
 
 impl SharedPage<XenDomain> for XenSharedPage {
     fn share(&self, owner: &XenDomain) {
-        if !self.shared.swap(true, Ordering::Relaxed) {
+        if self.frame.fetch_or(SHARED, Ordering::Relaxed) & SHARED == 0 {
             // SAFETY: a page of Xen's heap that is not shared yet; a live domain.
             unsafe { ffi::gdma_shared_share(self.base.as_ptr(), owner.as_ptr()) }
         }
@@ -331,7 +385,7 @@ impl SharedPage<XenDomain> for XenSharedPage {
         // SAFETY: a page of Xen's heap that is shared with this live domain.
         match unsafe { ffi::gdma_shared_unshare(self.base.as_ptr(), owner.as_ptr()) } {
             0 => {
-                self.shared.store(false, Ordering::Relaxed);
+                self.frame.fetch_and(!SHARED, Ordering::Relaxed);
                 Ok(())
             }
             error if error == Errno::Busy.wire() => Err(UnshareError::Busy),
@@ -339,12 +393,16 @@ impl SharedPage<XenDomain> for XenSharedPage {
         }
     }
 
+    #[inline(always)]
     fn mfn(&self) -> Mfn {
-        // SAFETY: an address of Xen's heap; arithmetic.
-        Mfn::new(unsafe { ffi::gdma_shared_mfn(self.base.as_ptr()) })
+        Mfn::new(self.frame.load(Ordering::Relaxed) & !SHARED)
     }
 
+    #[inline(always)]
     fn gfn(&self, owner: &XenDomain) -> Option<Gfn> {
+        if !owner.is_translated() {
+            return Some(Gfn::new(self.mfn().number()));
+        }
         let mut gfn = 0;
         // SAFETY: an address of Xen's heap, a live domain, room for the result.
         let known = unsafe { ffi::gdma_shared_gfn(self.base.as_ptr(), owner.as_ptr(), &mut gfn) };

@@ -11,9 +11,9 @@ use core::{
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt, FlushFlags,
-        Flushed, FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError,
-        IommuMode, NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
+        AttachError, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt, FlushFlags, Flushed,
+        FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
+        NoIoContext, OfferError, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
     hypercall::{Answer, Call, Hypercall},
 };
@@ -26,7 +26,7 @@ use crate::{
     ffi,
     locks::{XenReadWrite, XenSpin},
     mapped::XenMapped,
-    page::{XenFrame, XenLoosePage, XenSharedPage},
+    page::{XenFrame, XenLoosePage, XenOfferedPage, XenSharedPage},
     shared::Shared,
 };
 
@@ -53,6 +53,29 @@ fn tables_ptr(tables: IoTables<'_, Xen>) -> *mut ffi::Domain {
     }
 }
 
+/// Copies in. False: not everything was accessible.
+///
+/// # Safety
+///
+/// There is room for `len` bytes at `to`.
+#[inline(always)]
+unsafe fn read_guest(to: *mut u8, at: GuestPtr, len: usize) -> bool {
+    let from = to_guest(at);
+    let Ok(len) = c_uint::try_from(len) else {
+        return false;
+    };
+    let left = match len {
+        // SAFETY: room for so many bytes, says the caller; all of these functions check
+        // the guest's address themselves.
+        8 => unsafe { ffi::gdma_guest_read8(to, from) },
+        // SAFETY: the same.
+        16 => unsafe { ffi::gdma_guest_read16(to, from) },
+        // SAFETY: the same.
+        _ => unsafe { ffi::gdma_guest_read(to, from, len) },
+    };
+    left == 0
+}
+
 fn to_guest(at: GuestPtr) -> *mut c_void {
     core::ptr::without_provenance_mut(at.0 as usize)
 }
@@ -66,6 +89,7 @@ impl Host for Xen {
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
     type MappedMemory = XenMapped;
+    type OfferedPage<'a> = XenOfferedPage<'a>;
     type IoContext = XenIoContext;
     type Shared<T: Send + Sync> = Shared<T>;
 
@@ -166,7 +190,7 @@ impl Host for Xen {
 
     fn mark_dirty(&self, owner: &XenDomain, frame: &XenFrame) {
         // SAFETY: a live domain and a referenced page.
-        unsafe { ffi::gdma_page_mark_dirty(owner.as_ptr(), frame.as_ptr()) }
+        unsafe { ffi::gdma_page_mark_dirty(owner.as_ptr(), frame.number()) }
     }
 
     #[inline(always)]
@@ -181,9 +205,9 @@ impl Host for Xen {
         // SAFETY: referenced pages; the ranges are inside them, says the caller.
         unsafe {
             ffi::gdma_page_copy(
-                to.as_ptr(),
+                to.number(),
                 to_offset.into(),
-                from.as_ptr(),
+                from.number(),
                 from_offset.into(),
                 len.into(),
             );
@@ -203,7 +227,7 @@ impl Host for Xen {
     ) -> Result<(), Errno> {
         // SAFETY: a referenced page; the range is inside it, says the caller.
         let result =
-            unsafe { ffi::gdma_page_flush_cache(frame.as_ptr(), offset.into(), length.into(), op) };
+            unsafe { ffi::gdma_page_flush_cache(frame.number(), offset.into(), length.into(), op) };
         match result {
             0 => Ok(()),
             // The only reason there is.
@@ -215,35 +239,19 @@ impl Host for Xen {
         XenLoosePage::steal(owner, gfn)
     }
 
-    fn page_for(
+    #[inline(always)]
+    fn offer_page<'a>(
         &self,
         page: XenLoosePage,
-        receiver: &XenDomain,
+        receiver: &'a XenDomain,
         wide_frames: bool,
-    ) -> Option<XenLoosePage> {
-        page.usable_for(receiver, wide_frames)
+    ) -> Result<XenOfferedPage<'a>, OfferError> {
+        page.offer(receiver, wide_frames)
     }
 
-    fn assign_page(
-        &self,
-        page: XenLoosePage,
-        receiver: &XenDomain,
-        commit: impl FnOnce() -> bool,
-    ) -> Result<Mfn, CannotPlace> {
-        page.assign(receiver, commit)
-    }
-
-    fn place_page(&self, owner: &XenDomain, gfn: Gfn, mfn: Mfn) -> Result<Gfn, CannotPlace> {
-        // SAFETY: a live domain; for Xen's memory safety any frame numbers will do.
-        if unsafe { ffi::gdma_page_place(owner.as_ptr(), gfn.number(), mfn.number()) } {
-            Ok(if owner.is_translated() {
-                gfn
-            } else {
-                Gfn::new(mfn.number())
-            })
-        } else {
-            Err(CannotPlace)
-        }
+    #[inline(always)]
+    fn give_page(&self, page: XenOfferedPage<'_>, gfn: Gfn) -> Given {
+        page.give(gfn)
     }
 
     fn cpu_map_needs_identity(&self, holder: &XenDomain) -> bool {
@@ -276,7 +284,7 @@ impl Host for Xen {
         cache_flags: u16,
     ) -> Result<(), Gntst> {
         // SAFETY: a referenced page; the function checks the guest's address.
-        status(unsafe { ffi::gdma_cpu_map(host_addr, frame.as_ptr(), gntmap_flags, cache_flags) })
+        status(unsafe { ffi::gdma_cpu_map(host_addr, frame.number(), gntmap_flags, cache_flags) })
     }
 
     #[inline(always)]
@@ -289,7 +297,7 @@ impl Host for Xen {
     ) -> Result<(), Gntst> {
         // SAFETY: a referenced page; the function checks what is mapped at the two
         // addresses.
-        status(unsafe { ffi::gdma_cpu_unmap(host_addr, frame.as_ptr(), new_addr, gntmap_flags) })
+        status(unsafe { ffi::gdma_cpu_unmap(host_addr, frame.number(), new_addr, gntmap_flags) })
     }
 
     fn flush_cpu_tlb(&self) {
@@ -319,10 +327,12 @@ impl Host for Xen {
 
     #[inline(always)]
     fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
-        let len = c_uint::try_from(into.len()).map_err(|_| GuestFault)?;
-        // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
-        let left = unsafe { ffi::gdma_guest_read(into.as_mut_ptr(), to_guest(at), len) };
-        if left == 0 { Ok(()) } else { Err(GuestFault) }
+        // SAFETY: room for so many bytes.
+        if unsafe { read_guest(into.as_mut_ptr(), at, into.len()) } {
+            Ok(())
+        } else {
+            Err(GuestFault)
+        }
     }
 
     #[inline(always)]
@@ -340,14 +350,10 @@ impl Host for Xen {
         let len = size_of_val(room);
         let start = room.as_mut_ptr();
         match at {
-            ElementsAt::Guest(at) => {
-                let len = len as c_uint;
-                // SAFETY: room for `len` bytes; the copy itself checks the guest's address.
-                if unsafe { ffi::gdma_guest_read(start.cast(), to_guest(at), len) } != 0 {
-                    return Err(GuestFault);
-                }
-            }
             // SAFETY: room for `len` bytes.
+            ElementsAt::Guest(at) if unsafe { read_guest(start.cast(), at, len) } => {}
+            ElementsAt::Guest(_) => return Err(GuestFault),
+            // SAFETY: the same.
             ElementsAt::Mapped(memory, offset) => unsafe {
                 memory.read(offset, start.cast(), len)?;
             },
@@ -363,9 +369,19 @@ impl Host for Xen {
 
     #[inline(always)]
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {
-        let len = c_uint::try_from(from.len()).map_err(|_| GuestFault)?;
-        // SAFETY: `len` bytes to read; the copy itself checks the guest's address.
-        let left = unsafe { ffi::gdma_guest_write(to_guest(at), from.as_ptr(), len) };
+        let to = to_guest(at);
+        // How much it is, is usually known here.
+        let left = if let Ok(two) = from.try_into() {
+            ffi::gdma_guest_write2(to, u16::from_ne_bytes(two))
+        } else if let Ok(four) = from.try_into() {
+            ffi::gdma_guest_write4(to, u32::from_ne_bytes(four))
+        } else if let Ok(eight) = from.try_into() {
+            ffi::gdma_guest_write8(to, u64::from_ne_bytes(eight))
+        } else {
+            let len = c_uint::try_from(from.len()).map_err(|_| GuestFault)?;
+            // SAFETY: `len` bytes to read; the copy itself checks the guest's address.
+            unsafe { ffi::gdma_guest_write(to, from.as_ptr(), len) }
+        };
         if left == 0 { Ok(()) } else { Err(GuestFault) }
     }
 

@@ -299,9 +299,25 @@ pub enum StealError {
     InUse,
 }
 
-/// A domain cannot take a page, or not there.
+/// Why a page cannot be offered to a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CannotPlace;
+pub enum OfferError {
+    /// The domain could not name it, nor any page that there is instead.
+    TooBig,
+    /// The domain has no room for it, or is dying.
+    NoRoom,
+}
+
+/// What came of giving a page to a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// It is the domain's, who knows it by this frame number.
+    At(Gfn),
+    /// It is the domain's, but not in its address space.
+    Nowhere,
+    /// It is nobody's, and freed: the domain is dying.
+    Dying,
+}
 
 /// A page that belongs to nobody; dropping it frees it.
 pub trait LoosePage: Send + core::fmt::Debug {
@@ -346,6 +362,11 @@ pub trait Host: Sized + Send + Sync + 'static {
     type SharedPage: SharedPage<Self::Domain>;
     /// A page between two owners.
     type LoosePage: LoosePage;
+    /// A page between two owners that the second has set room aside for. Dropping it
+    /// frees page and room.
+    type OfferedPage<'a>
+    where
+        Self: 'a;
     /// I/O page tables of a context. No device uses them when the value is dropped:
     /// either [`Host::close_io_context`] has succeeded, or the owner is dead and its
     /// devices have been taken from it.
@@ -470,28 +491,21 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// space, CPU TLB flush included.
     fn steal_page(&self, owner: &Self::Domain, gfn: Gfn) -> Result<Self::LoosePage, StealError>;
 
-    /// The page, or a copy of it whose machine frame `receiver` can name:
-    /// `wide_frames` says that its entries have room for any. `None`: there is none.
-    fn page_for(
+    /// Sets room aside with `receiver` for the page, or for a copy of it whose machine
+    /// frame `receiver` can name: `wide_frames` says that its entries have room for any.
+    /// On error the page is freed. Takes no lock of the tables, so that none is held
+    /// while there is a copy to make.
+    fn offer_page<'a>(
         &self,
         page: Self::LoosePage,
-        receiver: &Self::Domain,
+        receiver: &'a Self::Domain,
         wide_frames: bool,
-    ) -> Option<Self::LoosePage>;
+    ) -> Result<Self::OfferedPage<'a>, OfferError>;
 
-    /// Makes the page one of `receiver`'s, if it has room for it and `commit`,
-    /// called when there is room, agrees. On error the page is freed and, if
-    /// `commit` agreed, `receiver` is dying.
-    fn assign_page(
-        &self,
-        page: Self::LoosePage,
-        receiver: &Self::Domain,
-        commit: impl FnOnce() -> bool,
-    ) -> Result<Mfn, CannotPlace>;
-
-    /// Puts a page that [`Self::assign_page`] assigned at `gfn` of `owner`.
-    /// Returns the frame number that `owner` knows the page by from now on.
-    fn place_page(&self, owner: &Self::Domain, gfn: Gfn, mfn: Mfn) -> Result<Gfn, CannotPlace>;
+    /// Makes the page one of the domain's that it was offered to, and puts it at `gfn`
+    /// of that domain: a PV domain, which knows its pages by their machine frames, gets
+    /// to know it as such.
+    fn give_page(&self, page: Self::OfferedPage<'_>, gfn: Gfn) -> Given;
 
     // CPU mappings of grants, for the calling domain.
 

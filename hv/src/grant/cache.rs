@@ -8,7 +8,7 @@ use hypercall_abi::{
 
 use crate::{
     addr::{DomId, GrantRef, Mfn, PAGE_SIZE},
-    host::{Domain, FrameError, Host},
+    host::{Domain, Frame, FrameError, Host},
 };
 
 /// References that are looked at in one step, as in Xen.
@@ -25,6 +25,7 @@ pub enum Step {
 
 /// Flushes what `op` says, for the calling domain. `resume` is 0, or where a
 /// search that was preempted goes on.
+#[inline(always)]
 pub fn cache_flush<H: Host>(
     host: &H,
     caller: &H::Domain,
@@ -55,17 +56,33 @@ pub fn cache_flush<H: Host>(
         host.flush_cache(&frame, op.offset, op.length, op.op)?;
         return Ok(Step::Done);
     }
+    flush_granted(host, caller, &owner, &frame, op, resume)
+}
+
+/// Flushes a page of `owner` if it has granted it to the calling domain.
+///
+/// Takes the owner's table lock for reading, and the entries' locks, one after the
+/// other.
+#[inline(never)]
+fn flush_granted<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    owner: &H::Domain,
+    frame: &H::Frame,
+    op: &CacheFlush,
+    resume: u32,
+) -> Result<Step, Errno> {
     let grants = &owner.state().ok_or(Errno::Perm)?.grants;
     let frames = grants.read();
     let entries = frames.entries();
     let last = resume.saturating_add(REFS_PER_STEP).min(entries);
     for gref in resume..last {
-        let Ok(entry) = frames.lock_entry(host, &owner, GrantRef(gref)) else {
+        let Ok(entry) = frames.lock_entry(host, owner, GrantRef(gref)) else {
             break;
         };
-        if is_granted(&entry.active, caller.id(), mfn) {
+        if is_granted(&entry.active, caller.id(), frame.mfn()) {
             // The entry's lock keeps the grant from ending meanwhile.
-            host.flush_cache(&frame, op.offset, op.length, op.op)?;
+            host.flush_cache(frame, op.offset, op.length, op.op)?;
             return Ok(Step::Done);
         }
     }

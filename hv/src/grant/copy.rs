@@ -139,7 +139,9 @@ impl<H: Host> Side<H> {
         role: Role,
         name: Name,
     ) -> Result<(), Gntst> {
-        self.release(host, caller, role);
+        if self.page.is_some() {
+            self.release(host, caller, role);
+        }
         let write = role == Role::Dest;
         let (domain, page) = (self.other.as_deref().unwrap_or(caller), &mut self.page);
         match name {

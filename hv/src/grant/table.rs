@@ -165,9 +165,25 @@ impl<H: Host> Frames<H> {
         self.entries = self.number() * self.version.per_frame();
     }
 
-    /// Grows the table to `wanted` frames, status frames included. On error it is
-    /// as it was.
+    /// Grows the table to `wanted` frames, status frames included, if it has fewer. On
+    /// error it is as it was.
+    #[inline(always)]
     pub(super) fn grow(
+        &mut self,
+        host: &H,
+        owner: &H::Domain,
+        wanted: u32,
+        limits: &TableLimits,
+    ) -> Result<(), TableError> {
+        if wanted <= self.number() {
+            return Ok(());
+        }
+        self.add(host, owner, wanted, limits)
+    }
+
+    /// The same for more frames than there are.
+    #[inline(never)]
+    fn add(
         &mut self,
         host: &H,
         owner: &H::Domain,
@@ -179,9 +195,6 @@ impl<H: Host> Frames<H> {
                 wanted,
                 limit: limits.max_frames,
             });
-        }
-        if wanted <= self.number() {
-            return Ok(());
         }
         if wanted > INITIAL_FRAMES {
             log::debug!(
@@ -509,12 +522,13 @@ impl<H: Host> GrantTable<H> {
     /// guest has put the first `wanted`, in order; stops when `each` says so.
     ///
     /// Takes the table's lock for writing.
+    #[inline(always)]
     pub fn setup(
         &self,
         host: &H,
         owner: &H::Domain,
         wanted: u32,
-        each: impl FnMut(u32, &H::SharedPage) -> ControlFlow<()>,
+        each: impl FnMut(&H::SharedPage) -> ControlFlow<()>,
     ) -> Result<(), TableError> {
         let mut frames = self.frames.write();
         frames.grow(host, owner, wanted, &self.limits)?;
@@ -526,10 +540,11 @@ impl<H: Host> GrantTable<H> {
     /// order; stops when `each` says so.
     ///
     /// Takes the table's lock for reading.
+    #[inline(always)]
     pub fn status_frames(
         &self,
         wanted: u32,
-        each: impl FnMut(u32, &H::SharedPage) -> ControlFlow<()>,
+        each: impl FnMut(&H::SharedPage) -> ControlFlow<()>,
     ) -> Result<(), TableError> {
         let frames = self.frames.read();
         let limit = frames.status.len() as u32;
@@ -647,9 +662,11 @@ impl<H: Host> GrantTable<H> {
     }
 }
 
-fn tell<P>(pages: &[P], wanted: u32, mut each: impl FnMut(u32, &P) -> ControlFlow<()>) {
-    for (index, page) in pages.iter().take(wanted as usize).enumerate() {
-        if each(index as u32, page).is_break() {
+/// `pages` has so many.
+#[inline(always)]
+fn tell<P>(pages: &[P], wanted: u32, mut each: impl FnMut(&P) -> ControlFlow<()>) {
+    for page in pages.get(..wanted as usize).unwrap_or_default() {
+        if each(page).is_break() {
             break;
         }
     }

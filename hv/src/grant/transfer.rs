@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     addr::{DomId, Gfn, GrantRef},
-    host::{CannotPlace, Domain, Host, StealError, TraceEvent},
+    host::{Domain, Given, Host, OfferError, StealError, TraceEvent},
 };
 
 /// Gives the caller's page at `gfn` to the domain `to`, which accepts it by
@@ -39,12 +39,22 @@ pub fn transfer<H: Host>(
     let state = receiver.state().ok_or(Gntst::GeneralError)?;
     let wide = receiver.is_translated() || state.grants.version() == Version::V2;
     let page = host
-        .page_for(page, receiver, wide)
-        .ok_or(Gntst::AddressTooBig)?;
-    let given = give(host, caller.id(), receiver, &state.grants, gref, page);
-    let placed = given.ok_or_else(|| failed(to, gref, Gntst::GeneralError))?;
-    host.trace(TraceEvent::Transfer, to);
-    placed.map_err(|CannotPlace| Gntst::GeneralError)
+        .offer_page(page, receiver, wide)
+        .map_err(|error| match error {
+            OfferError::TooBig => Gntst::AddressTooBig,
+            OfferError::NoRoom => failed(to, gref, Gntst::GeneralError),
+        })?;
+    match give(host, caller.id(), receiver, &state.grants, gref, page) {
+        Some(Given::At(_)) => {
+            host.trace(TraceEvent::Transfer, to);
+            Ok(())
+        }
+        Some(Given::Nowhere) => {
+            host.trace(TraceEvent::Transfer, to);
+            Err(Gntst::GeneralError)
+        }
+        Some(Given::Dying) | None => Err(failed(to, gref, Gntst::GeneralError)),
+    }
 }
 
 #[cold]
@@ -55,7 +65,7 @@ fn failed(to: DomId, gref: GrantRef, status: Gntst) -> Gntst {
 }
 
 /// Makes the page one of the receiver's, puts it where the entry wants it and says
-/// so there. `None`: the receiver does not get it. The inner error: it cannot be there.
+/// so there. `None`: the entry does not want it.
 ///
 /// Takes the receiver's table lock for reading, and the entry's lock: the entry is
 /// the same from beginning to end.
@@ -66,24 +76,25 @@ fn give<H: Host>(
     receiver: &H::Domain,
     table: &GrantTable<H>,
     gref: GrantRef,
-    page: H::LoosePage,
-) -> Option<Result<(), CannotPlace>> {
+    page: H::OfferedPage<'_>,
+) -> Option<Given> {
     let frames = table.read();
     let entry = frames.lock_entry(host, receiver, gref).ok()?;
-    let commit = || match entry.shared.commit_transfer(giver) {
-        Ok(()) => true,
-        Err(error) => not_accepted(receiver.id(), gref, error),
-    };
-    let mfn = host.assign_page(page, receiver, commit).ok()?;
-    let placed = host.place_page(receiver, entry.shared.frame(), mfn);
-    let known_by = placed.ok().filter(|_| !receiver.is_translated());
-    entry.shared.complete_transfer(known_by);
-    Some(placed.map(|_| ()))
+    if let Err(error) = entry.shared.commit_transfer(giver) {
+        not_accepted(receiver.id(), gref, error);
+        return None;
+    }
+    let given = host.give_page(page, entry.shared.frame());
+    match given {
+        Given::Dying => {}
+        Given::At(gfn) if !receiver.is_translated() => entry.shared.complete_transfer(Some(gfn)),
+        Given::At(_) | Given::Nowhere => entry.shared.complete_transfer(None),
+    }
+    Some(given)
 }
 
 #[cold]
 #[inline(never)]
-fn not_accepted(receiver: DomId, gref: GrantRef, error: EntryError) -> bool {
+fn not_accepted(receiver: DomId, gref: GrantRef, error: EntryError) {
     log::debug!("{receiver} ref {:#x}: {error:?}", gref.0);
-    false
 }

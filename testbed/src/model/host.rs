@@ -6,9 +6,9 @@ use std::sync::Arc;
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, CannotPlace, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt, FlushFlags,
-        Flushed, Frame, FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError,
-        IommuMode, NoIoContext, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
+        AttachError, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt, FlushFlags, Flushed,
+        Frame, FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError,
+        IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
     hypercall::{Answer, Call},
 };
@@ -25,7 +25,7 @@ use super::{
     guest::GUEST_LIMIT,
     iommu::{Device, Iommu, ModelIoContext, TABLES_FREED, TablesId},
     locks::{RankedMutex, RankedReadWrite, assert_none_held},
-    loose::ModelLoosePage,
+    loose::{ModelLoosePage, ModelOfferedPage},
     machine::{Event, Machine, Moment},
     mapped::MappedFrames,
     shared::{ModelSharedPage, SharedMemory},
@@ -52,6 +52,21 @@ impl Machine {
         state.counters.note_reference();
         Ok(PinnedFrame::new(Arc::downgrade(&self.inner), mfn, typed))
     }
+
+    /// A copy of the page, which is given back.
+    fn copy_with_small_number(&self, page: ModelLoosePage) -> Option<ModelLoosePage> {
+        let mut state = self.state();
+        if state.switches.no_low_memory {
+            // The page is given back, which needs the state.
+            drop(state);
+            return None;
+        }
+        let bytes = state.frames.get(page.number())?.contents();
+        let copy = state.frames.allocate(NOBODY, Kind::Ram);
+        state.frames.get_mut(copy)?.write_range(0, &bytes[..]);
+        drop(state);
+        Some(ModelLoosePage::new(Arc::downgrade(&self.inner), copy))
+    }
 }
 
 impl Host for Machine {
@@ -63,6 +78,7 @@ impl Host for Machine {
     type SharedPage = ModelSharedPage;
     type MappedMemory = MappedFrames;
     type LoosePage = ModelLoosePage;
+    type OfferedPage<'a> = ModelOfferedPage<'a>;
     type IoContext = ModelIoContext;
     type Shared<T: Send + Sync> = Arc<T>;
 
@@ -274,63 +290,49 @@ impl Host for Machine {
         Ok(ModelLoosePage::new(Arc::downgrade(&self.inner), mfn))
     }
 
-    fn page_for(
+    fn offer_page<'a>(
         &self,
         page: ModelLoosePage,
-        _receiver: &ModelDomain,
+        receiver: &'a ModelDomain,
         wide_frames: bool,
-    ) -> Option<ModelLoosePage> {
-        if wide_frames || u32::try_from(page.number()).is_ok() {
-            return Some(page);
+    ) -> Result<ModelOfferedPage<'a>, OfferError> {
+        assert_none_held("page offered");
+        let page = if wide_frames || u32::try_from(page.number()).is_ok() {
+            page
+        } else {
+            self.copy_with_small_number(page)
+                .ok_or(OfferError::TooBig)?
+        };
+        let room = self.state().memory_of(receiver.id().0) < receiver.setup().max_pages;
+        if receiver.is_dying() || !room {
+            return Err(OfferError::NoRoom);
         }
-        let mut state = self.state();
-        if state.switches.no_low_memory {
-            // The page is given back, which needs the state.
-            drop(state);
-            return None;
-        }
-        let bytes = state.frames.get(page.number())?.contents();
-        let copy = state.frames.allocate(NOBODY, Kind::Ram);
-        state.frames.get_mut(copy)?.write_range(0, &bytes[..]);
-        drop(state);
-        Some(ModelLoosePage::new(Arc::downgrade(&self.inner), copy))
+        Ok(ModelOfferedPage { page, receiver })
     }
 
-    fn assign_page(
-        &self,
-        page: ModelLoosePage,
-        receiver: &ModelDomain,
-        commit: impl FnOnce() -> bool,
-    ) -> Result<Mfn, CannotPlace> {
-        let id = receiver.id().0;
-        let room = self.state().memory_of(id) < receiver.setup().max_pages;
-        if receiver.is_dying() || !room || !commit() {
-            return Err(CannotPlace);
-        }
+    fn give_page(&self, offered: ModelOfferedPage<'_>, gfn: Gfn) -> Given {
+        let ModelOfferedPage { page, receiver } = offered;
         self.at_moment(Moment::Assign);
         if receiver.is_dying() {
-            return Err(CannotPlace);
+            return Given::Dying;
         }
+        let owner = receiver.id().0;
         let mfn = page.keep();
         let mut state = self.state();
-        state.frames.get_mut(mfn).ok_or(CannotPlace)?.owner = id;
-        Ok(Mfn::new(mfn))
-    }
-
-    fn place_page(&self, owner: &ModelDomain, gfn: Gfn, mfn: Mfn) -> Result<Gfn, CannotPlace> {
-        let mut state = self.state();
+        let record = state.frames.get_mut(mfn).expect("a page that was kept");
+        record.owner = owner;
         if state.switches.place_fails.pull() {
-            return Err(CannotPlace);
+            return Given::Nowhere;
         }
         // A PV domain knows its pages by their machine frames.
-        let known_by = if owner.is_translated() {
+        let known_by = if receiver.is_translated() {
             gfn
         } else {
-            Gfn::new(mfn.number())
+            Gfn::new(mfn)
         };
-        let key = (owner.id().0, known_by.number());
-        state.p2m.insert(key, Backing::Ram(mfn.number()));
-        Ok(known_by)
+        let key = (owner, known_by.number());
+        state.p2m.insert(key, Backing::Ram(mfn));
+        Given::At(known_by)
     }
 
     fn cpu_map_needs_identity(&self, holder: &ModelDomain) -> bool {

@@ -4,6 +4,7 @@
 
 use hv::{
     addr::GuestPtr,
+    host::Host,
     hypercall::{Answer, Call, Hypercall, grant_dma, grant_table},
 };
 use hypercall_abi::{
@@ -84,7 +85,9 @@ impl Machine {
         let answer = match number {
             Hypercall::GrantDma => grant_dma::dispatch(self, cmd, GuestPtr(at), count),
             Hypercall::GrantTable => {
-                let answer = grant_table::dispatch(self, self.layout, cmd, GuestPtr(at), count);
+                let caller = &*Host::current(self);
+                let at = GuestPtr(at);
+                let answer = grant_table::dispatch(self, caller, self.layout, cmd, at, count);
                 assert_none_held("end of the hypercall");
                 if matches!(cmd, GNTTABOP_SETUP_TABLE | GNTTABOP_SET_VERSION) {
                     for domain in self.domains() {

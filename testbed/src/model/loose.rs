@@ -5,7 +5,7 @@ use std::sync::Weak;
 
 use hv::{addr::Mfn, host::LoosePage};
 
-use super::machine::Inner;
+use super::{domain::ModelDomain, machine::Inner};
 
 /// A page that belongs to nobody; dropping it frees it.
 #[derive(Debug)]
@@ -28,6 +28,12 @@ impl ModelLoosePage {
         self.machine = Weak::new();
         self.mfn
     }
+}
+
+/// A page that belongs to nobody, for which a domain has room.
+pub struct ModelOfferedPage<'a> {
+    pub(super) page: ModelLoosePage,
+    pub(super) receiver: &'a ModelDomain,
 }
 
 impl LoosePage for ModelLoosePage {

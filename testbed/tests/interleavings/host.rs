@@ -15,9 +15,9 @@ use hv::{
     dma::DmaLimits,
     grant::TableLimits,
     host::{
-        AttachError, CannotPlace, DeviceError, Domain, ElementsAt, FlushFlags, Flushed, Frame,
-        FrameError, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
-        LoosePage, MappedMemory, NoIoContext, OutOfMemory, PciFacts, Refused, SharedPage,
+        AttachError, DeviceError, Domain, ElementsAt, FlushFlags, Flushed, Frame, FrameError,
+        Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode, LoosePage,
+        MappedMemory, NoIoContext, OfferError, OutOfMemory, PciFacts, Refused, SharedPage,
         StealError, TraceEvent, UnshareError,
     },
     hypercall::{
@@ -346,7 +346,8 @@ impl World {
     pub fn call<T: FromBytes + IntoBytes + Immutable>(&self, cmd: u32, element: &mut T) {
         let at = GuestPtr(0x1000 * u64::from(self.vcpu + 1));
         assert_eq!(self.copy_to_guest(at, element.as_bytes()), Ok(()));
-        let answer = grant_table::dispatch(self, GuestLayout::Native, cmd, at, 1);
+        let caller = &*self.current();
+        let answer = grant_table::dispatch(self, caller, GuestLayout::Native, cmd, at, 1);
         assert_eq!(answer, Answer::COMPLETE);
         assert_eq!(self.copy_from_guest(at, element.as_mut_bytes()), Ok(()));
     }
@@ -381,6 +382,7 @@ impl Host for World {
     type SharedPage = Shared;
     type LoosePage = Page;
     type MappedMemory = Unmappable;
+    type OfferedPage<'a> = Page;
     type IoContext = ();
     type Shared<T: Send + Sync> = Arc<T>;
 
@@ -476,20 +478,16 @@ impl Host for World {
         unimplemented!("{OUTSIDE}")
     }
 
-    fn page_for(&self, page: Page, _receiver: &Peer, _wide: bool) -> Option<Page> {
-        Some(page)
-    }
-
-    fn assign_page(
+    fn offer_page<'a>(
         &self,
         _page: Page,
-        _receiver: &Peer,
-        _commit: impl FnOnce() -> bool,
-    ) -> Result<Mfn, CannotPlace> {
+        _receiver: &'a Peer,
+        _wide: bool,
+    ) -> Result<Page, OfferError> {
         unimplemented!("{OUTSIDE}")
     }
 
-    fn place_page(&self, _owner: &Peer, _gfn: Gfn, _mfn: Mfn) -> Result<Gfn, CannotPlace> {
+    fn give_page(&self, _page: Page, _gfn: Gfn) -> Given {
         unimplemented!("{OUTSIDE}")
     }
 

@@ -226,7 +226,9 @@ static always_inline long grant_table_op(unsigned int cmd,
         return pv_shim_grant_table_op(cmd, uop, count);
 #endif
 
-    return gdma_rs_grant_table_op(cmd, uop.p, count, compat);
+    /* Who can make a hypercall has a table. */
+    return gdma_rs_grant_table_op(cmd, uop.p, count, compat,
+                                  current->domain->grant_table);
 }
 
 long do_grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,

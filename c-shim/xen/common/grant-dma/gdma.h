@@ -17,7 +17,6 @@
 #include <xen/stdbool.h>
 #include <xen/types.h>
 
-struct page_info;
 struct pci_dev;
 
 /*
@@ -57,17 +56,28 @@ union gdma_spinlock {
 #define GDMA_PCI_NO_IOMMU        2
 #define GDMA_PCI_BEHIND_IOMMU    3
 
-/* Results of gdma_pin_gfn() and gdma_page_again(). */
+/*
+ * Results of gdma_pin_gfn(), gdma_pin_pv(), gdma_page_again() and gdma_page_of_mfn(), instead of
+ * what they return on success.
+ */
 #define GDMA_PIN_OKAY            0
-#define GDMA_PIN_NOT_MEMORY      1
-#define GDMA_PIN_TRY_AGAIN       2
-#define GDMA_PIN_NOT_WRITABLE    3
-#define GDMA_PIN_GONE            4
+#define GDMA_PIN_NOT_MEMORY      (-1)
+#define GDMA_PIN_TRY_AGAIN       (-2)
+#define GDMA_PIN_NOT_WRITABLE    (-3)
+#define GDMA_PIN_GONE            (-4)
 
-/* Results of gdma_page_steal(). */
-#define GDMA_STEAL_OKAY          0
-#define GDMA_STEAL_BAD_PAGE      1
-#define GDMA_STEAL_IN_USE        2
+/* Results of gdma_page_steal() instead of the frame. */
+#define GDMA_STEAL_BAD_PAGE      (-1)
+#define GDMA_STEAL_IN_USE        (-2)
+
+/* Results of gdma_page_offer() instead of the frame. */
+#define GDMA_OFFER_TOO_BIG       (-1)
+#define GDMA_OFFER_NO_ROOM       (-2)
+
+/* Results of gdma_page_give(). */
+#define GDMA_GIVE_PLACED         0
+#define GDMA_GIVE_NOT_PLACED     1
+#define GDMA_GIVE_DYING          2
 
 /* Events of gdma_trace(). */
 #define GDMA_TRACE_MAP           1
@@ -109,7 +119,7 @@ int gdma_rs_acquire_resource(struct domain *d, bool status, uint32_t frame,
  * or what gdma_continue_call() returned.
  */
 long gdma_rs_grant_table_op(uint32_t cmd, const void *uop, uint32_t count,
-                            bool compat);
+                            bool compat, struct grant_table *caller);
 long gdma_rs_dma_op(uint32_t cmd, const void *arg, uint32_t count);
 
 /* C, called from Rust. */
@@ -170,22 +180,23 @@ void gdma_trace(unsigned int event, uint16_t other);
 /* Where it says whether gdma_trace() does anything. */
 extern const bool *const gdma_tracing;
 
-/* pages.c */
-unsigned int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
-                             struct page_info **pg);
-struct domain *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg);
-void gdma_page_put(struct page_info *pg, bool has_type);
-void gdma_page_leave_to_page_tables(struct page_info *pg, bool has_type);
-void gdma_page_copy(struct page_info *to, unsigned int to_offset,
-                    const struct page_info *from, unsigned int from_offset,
-                    unsigned int len);
-int gdma_page_flush_cache(const struct page_info *pg, unsigned int offset,
-                          unsigned int length, uint32_t op);
-void *gdma_pages_map(struct page_info *const pages[], unsigned int count);
+/*
+ * pages.c. Rust knows a page by its frame number: that of a page it holds a
+ * reference to is valid.
+ */
+int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type);
+struct grant_table *gdma_page_of_mfn(uint64_t mfn);
+void gdma_page_put(uint64_t mfn);
+void gdma_page_put_and_type(uint64_t mfn);
+void gdma_page_leave_to_page_tables(uint64_t mfn, bool has_type);
+void gdma_page_copy(uint64_t to, unsigned int to_offset, uint64_t from,
+                    unsigned int from_offset, unsigned int len);
+int gdma_page_flush_cache(uint64_t mfn, unsigned int offset, unsigned int length,
+                          uint32_t op);
+void *gdma_pages_map(const uint64_t mfns[], unsigned int count);
 void gdma_pages_unmap(void *va);
 void gdma_pages_copy(void *to, const void *from, unsigned int length);
-uint64_t gdma_page_mfn(const struct page_info *pg);
-void gdma_page_mark_dirty(struct domain *owner, const struct page_info *pg);
+void gdma_page_mark_dirty(struct domain *owner, uint64_t mfn);
 void *gdma_shared_alloc(void);
 void gdma_shared_free(void *va);
 void gdma_shared_share(void *va, struct domain *owner);
@@ -198,33 +209,34 @@ uint32_t gdma_shared_cmpxchg32(struct domain *owner, uint32_t *p, uint32_t old,
 void gdma_shared_clear16(struct domain *owner, uint16_t *p, uint16_t bits);
 
 /* p2m.c */
-unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
-                          bool take_type, bool io, struct page_info **pg);
+int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
+                     bool take_type, bool io);
+int gdma_pin_pv(struct domain *owner, uint64_t mfn, bool take_type); /* only on x86 */
 bool gdma_gfn_is_hole(struct domain *d, uint64_t gfn);
 bool gdma_cpu_map_needs_identity(const struct domain *holder);
-int gdma_cpu_map(uint64_t host_addr, const struct page_info *pg,
-                 uint32_t gntmap_flags, uint16_t cache_flags);
-int gdma_cpu_unmap(uint64_t host_addr, const struct page_info *pg,
-                   uint64_t new_addr, uint32_t gntmap_flags);
+int gdma_cpu_map(uint64_t host_addr, uint64_t mfn, uint32_t gntmap_flags,
+                 uint16_t cache_flags);
+int gdma_cpu_unmap(uint64_t host_addr, uint64_t mfn, uint64_t new_addr,
+                   uint32_t gntmap_flags);
 void gdma_flush_cpu_tlb(void);
 
 /* transfer.c */
-unsigned int gdma_page_steal(struct domain *d, uint64_t gfn,
-                             struct page_info **pg);
-void gdma_page_free_stolen(struct page_info *pg);
-struct page_info *gdma_page_for(struct page_info *pg, struct domain *receiver,
-                                bool wide_frames);
-bool gdma_page_reserve(struct domain *receiver);
-void gdma_page_unreserve(struct domain *receiver);
-bool gdma_page_assign(struct page_info *pg, struct domain *receiver,
-                      uint64_t *mfn);
-bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn);
+int64_t gdma_page_steal(struct domain *d, uint64_t gfn);
+void gdma_page_free_stolen(uint64_t mfn);
+int64_t gdma_page_offer(uint64_t mfn, struct domain *receiver, bool wide_frames);
+unsigned int gdma_page_give(uint64_t mfn, struct domain *receiver, uint64_t gfn);
+void gdma_page_withdraw(uint64_t mfn, struct domain *receiver);
 
 /* guest.c */
 bool gdma_wide_registers(void);
 bool gdma_guest_range_okay(const void *p, uint64_t bytes);
 unsigned int gdma_guest_read(void *to, const void *from, unsigned int len);
+unsigned int gdma_guest_read8(void *to, const void *from);
+unsigned int gdma_guest_read16(void *to, const void *from);
 unsigned int gdma_guest_write(void *to, const void *from, unsigned int len);
+unsigned int gdma_guest_write2(void *to, uint16_t value);
+unsigned int gdma_guest_write4(void *to, uint32_t value);
+unsigned int gdma_guest_write8(void *to, uint64_t value);
 bool gdma_preempt_check(void);
 
 /* iommu.c */

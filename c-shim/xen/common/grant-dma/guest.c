@@ -37,6 +37,76 @@ unsigned int gdma_guest_write(void *to, const void *from, unsigned int len)
     return raw_copy_to_guest(to, from, len);
 }
 
+/*
+ * The same for a few bytes, which a PV guest's memory needs no loop for. Nonzero:
+ * not all of them were accessible. What other guests need is out of line: it
+ * would take registers and stack from these.
+ */
+static noinline unsigned int write_word(void *to, uint64_t value,
+                                        unsigned int len)
+{
+#if defined(CONFIG_X86) && defined(CONFIG_HVM)
+    return copy_to_user_hvm(to, &value, len);
+#else
+    return raw_copy_to_guest(to, &value, len);
+#endif
+}
+
+unsigned int gdma_guest_read8(void *to, const void *from)
+{
+#ifdef CONFIG_PV
+    if ( !is_hvm_vcpu(current) )
+        return get_guest(*(uint64_t *)to, (const uint64_t *)from);
+#endif
+
+    return gdma_guest_read(to, from, 8);
+}
+
+unsigned int gdma_guest_read16(void *to, const void *from)
+{
+#ifdef CONFIG_PV
+    uint64_t *into = to;
+    const uint64_t *words = from;
+
+    if ( !is_hvm_vcpu(current) )
+        return access_ok(from, 16) ? __get_guest(into[0], words) |
+                                     __get_guest(into[1], words + 1)
+                                   : 16;
+#endif
+
+    return gdma_guest_read(to, from, 16);
+}
+
+unsigned int gdma_guest_write2(void *to, uint16_t value)
+{
+#ifdef CONFIG_PV
+    if ( !is_hvm_vcpu(current) )
+        return put_guest(value, (uint16_t *)to);
+#endif
+
+    return write_word(to, value, 2);
+}
+
+unsigned int gdma_guest_write4(void *to, uint32_t value)
+{
+#ifdef CONFIG_PV
+    if ( !is_hvm_vcpu(current) )
+        return put_guest(value, (uint32_t *)to);
+#endif
+
+    return write_word(to, value, 4);
+}
+
+unsigned int gdma_guest_write8(void *to, uint64_t value)
+{
+#ifdef CONFIG_PV
+    if ( !is_hvm_vcpu(current) )
+        return put_guest(value, (uint64_t *)to);
+#endif
+
+    return write_word(to, value, 8);
+}
+
 bool gdma_preempt_check(void)
 {
     return hypercall_preempt_check();

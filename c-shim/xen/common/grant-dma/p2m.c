@@ -16,10 +16,10 @@
 /*
  * A reference to the page at gfn, for which the owner itself must have ordinary
  * memory there: what it got from others is not its to give away. With io, device
- * memory that it has access to will do as well.
+ * memory that it has access to will do as well. Returns the frame.
  */
-unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
-                          bool take_type, bool io, struct page_info **pg)
+int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
+                     bool take_type, bool io)
 {
     struct page_info *page;
     const struct domain *found;
@@ -27,29 +27,6 @@ unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
 
     if ( gfn != (unsigned long)gfn )
         return GDMA_PIN_NOT_MEMORY;
-
-#ifdef CONFIG_X86
-    /* The common case among PV guests: no address space to look anything up in. */
-    if ( !paging_mode_translate(owner) )
-    {
-        if ( !mfn_valid(_mfn(gfn)) )
-            return GDMA_PIN_NOT_MEMORY;
-
-        page = mfn_to_page(_mfn(gfn));
-        if ( !get_page(page, owner) )
-            return GDMA_PIN_NOT_MEMORY;
-
-        if ( take_type && !get_page_type(page, PGT_writable_page) )
-        {
-            put_page(page);
-            return GDMA_PIN_NOT_WRITABLE;
-        }
-
-        *pg = page;
-
-        return GDMA_PIN_OKAY;
-    }
-#endif
 
     switch ( check_get_page_from_gfn(owner, _gfn(gfn), !write, &t, &page) )
     {
@@ -82,10 +59,34 @@ unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
         return GDMA_PIN_NOT_WRITABLE;
     }
 
-    *pg = page;
+    return mfn_x(page_to_mfn(page));
+}
+
+#ifdef CONFIG_X86
+/*
+ * The same for PV domains, which have no address space to look anything up in, nor
+ * device memory of their own. Returns GDMA_PIN_OKAY or an error.
+ */
+int gdma_pin_pv(struct domain *owner, uint64_t mfn, bool take_type)
+{
+    struct page_info *page;
+
+    if ( !mfn_valid(_mfn(mfn)) )
+        return GDMA_PIN_NOT_MEMORY;
+
+    page = mfn_to_page(_mfn(mfn));
+    if ( !get_page(page, owner) )
+        return GDMA_PIN_NOT_MEMORY;
+
+    if ( take_type && !get_page_type(page, PGT_writable_page) )
+    {
+        put_page(page);
+        return GDMA_PIN_NOT_WRITABLE;
+    }
 
     return GDMA_PIN_OKAY;
 }
+#endif
 
 bool gdma_gfn_is_hole(struct domain *d, uint64_t gfn)
 {
@@ -112,20 +113,21 @@ bool gdma_cpu_map_needs_identity(const struct domain *holder)
 }
 
 /* Returns a GNTST_* value. */
-int gdma_cpu_map(uint64_t host_addr, const struct page_info *pg,
-                 uint32_t gntmap_flags, uint16_t cache_flags)
+int gdma_cpu_map(uint64_t host_addr, uint64_t mfn, uint32_t gntmap_flags,
+                 uint16_t cache_flags)
 {
     /* The granter's wishes about caching count for device memory only. */
-    if ( unlikely(cache_flags) && page_get_owner(pg) != dom_io )
+    if ( unlikely(cache_flags) &&
+         page_get_owner(mfn_to_page(_mfn(mfn))) != dom_io )
         cache_flags = 0;
 
-    return create_grant_host_mapping(host_addr, page_to_mfn(pg), gntmap_flags,
+    return create_grant_host_mapping(host_addr, _mfn(mfn), gntmap_flags,
                                      cache_flags);
 }
 
 /* Returns a GNTST_* value. */
-int gdma_cpu_unmap(uint64_t host_addr, const struct page_info *pg,
-                   uint64_t new_addr, uint32_t gntmap_flags)
+int gdma_cpu_unmap(uint64_t host_addr, uint64_t mfn, uint64_t new_addr,
+                   uint32_t gntmap_flags)
 {
 #ifdef CONFIG_PV
     /* It asserts these two, but the address is whatever the guest says. */
@@ -136,7 +138,7 @@ int gdma_cpu_unmap(uint64_t host_addr, const struct page_info *pg,
         return GNTST_general_error;
 #endif
 
-    return replace_grant_host_mapping(host_addr, page_to_mfn(pg), new_addr,
+    return replace_grant_host_mapping(host_addr, _mfn(mfn), new_addr,
                                       gntmap_flags);
 }
 

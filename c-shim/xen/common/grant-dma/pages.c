@@ -10,8 +10,6 @@
 #include <xen/sched.h>
 #include <xen/vmap.h>
 
-#include <public/grant_dma.h>
-
 #include <asm/flushtlb.h>
 #include <asm/guest_atomics.h>
 #include <asm/p2m.h>
@@ -23,8 +21,7 @@
  * one. The page must still be the owner's, or nobody's in particular: device
  * memory, or shared and only to be read.
  */
-unsigned int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
-                             struct page_info **pg)
+int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type)
 {
     struct page_info *page;
     const struct domain *found;
@@ -50,60 +47,49 @@ unsigned int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
         return GDMA_PIN_NOT_WRITABLE;
     }
 
-    *pg = page;
-
     return GDMA_PIN_OKAY;
 }
 
 /*
- * A reference to whatever page has this frame. Returns its owner, who stays
- * alive as long as the reference is held.
+ * A reference to whatever page has this frame. Returns the table of its owner, who
+ * stays alive as long as the reference is held; or NULL: there is no reference,
+ * because nobody owns it, or nobody with a table does; or GDMA_PIN_NOT_MEMORY.
  */
-struct domain *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg)
+struct grant_table *gdma_page_of_mfn(uint64_t mfn)
 {
-    struct page_info *page;
-    struct domain *owner;
+    const struct domain *owner;
+    struct grant_table *table;
 
-    *pg = NULL;
     if ( !mfn_valid(_mfn(mfn)) )
+        return (void *)(long)GDMA_PIN_NOT_MEMORY;
+
+    owner = page_get_owner_and_reference(mfn_to_page(_mfn(mfn)));
+    if ( !owner )
         return NULL;
 
-    page = mfn_to_page(_mfn(mfn));
-    *pg = page;
-    owner = page_get_owner_and_reference(page);
+    table = owner->grant_table;
+    if ( unlikely(!table) )
+        put_page(mfn_to_page(_mfn(mfn)));
 
-    return owner;
+    return table;
 }
 
-void gdma_page_put(struct page_info *pg, bool has_type)
+void gdma_page_put(uint64_t mfn)
 {
-    if ( has_type )
-        put_page_and_type(pg);
-    else
-        put_page(pg);
+    put_page(mfn_to_page(_mfn(mfn)));
 }
 
-uint64_t gdma_page_mfn(const struct page_info *pg)
+void gdma_page_put_and_type(uint64_t mfn)
 {
-    return mfn_x(page_to_mfn(pg));
+    put_page_and_type(mfn_to_page(_mfn(mfn)));
 }
 
 /* One behind the other, for Xen itself. NULL: no memory, or no room. */
-void *gdma_pages_map(struct page_info *const pages[], unsigned int count)
+void *gdma_pages_map(const uint64_t mfns[], unsigned int count)
 {
-    mfn_t mfns[XEN_GDMA_MAX_ARGS_FRAMES];
-    unsigned int i;
+    BUILD_BUG_ON(sizeof(mfn_t) != sizeof(*mfns));
 
-    if ( count > ARRAY_SIZE(mfns) )
-    {
-        ASSERT_UNREACHABLE();
-        return NULL;
-    }
-
-    for ( i = 0; i < count; i++ )
-        mfns[i] = page_to_mfn(pages[i]);
-
-    return vmap(mfns, count);
+    return vmap((const mfn_t *)mfns, count);
 }
 
 void gdma_pages_unmap(void *va)
@@ -121,19 +107,25 @@ void gdma_pages_copy(void *to, const void *from, unsigned int length)
  * A page table entry of the holder refers to the page and owns the reference
  * from now on. Entries for device memory own none.
  */
-void gdma_page_leave_to_page_tables(struct page_info *pg, bool has_type)
+void gdma_page_leave_to_page_tables(uint64_t mfn, bool has_type)
 {
-    if ( page_get_owner(pg) == dom_io )
-        gdma_page_put(pg, has_type);
+    struct page_info *page = mfn_to_page(_mfn(mfn));
+
+    if ( page_get_owner(page) != dom_io )
+        return;
+
+    if ( has_type )
+        put_page_and_type(page);
+    else
+        put_page(page);
 }
 
 /* Both ranges lie within their pages. */
-void gdma_page_copy(struct page_info *to, unsigned int to_offset,
-                    const struct page_info *from, unsigned int from_offset,
-                    unsigned int len)
+void gdma_page_copy(uint64_t to, unsigned int to_offset, uint64_t from,
+                    unsigned int from_offset, unsigned int len)
 {
-    const uint8_t *source = map_domain_page(page_to_mfn(from));
-    uint8_t *dest = map_domain_page(page_to_mfn(to));
+    const uint8_t *source = map_domain_page(_mfn(from));
+    uint8_t *dest = map_domain_page(_mfn(to));
 
     memcpy(dest + to_offset, source + from_offset, len);
 
@@ -141,36 +133,28 @@ void gdma_page_copy(struct page_info *to, unsigned int to_offset,
     unmap_domain_page(source);
 }
 
-/* The range lies within the page. */
-int gdma_page_flush_cache(const struct page_info *pg, unsigned int offset,
-                          unsigned int length, uint32_t op)
+/* The range lies within the page, and op asks for something. */
+int gdma_page_flush_cache(uint64_t mfn, unsigned int offset, unsigned int length,
+                          uint32_t op)
 {
-    uint8_t *va = map_domain_page(page_to_mfn(pg));
-    int rc = 0;
+    uint8_t *va = map_domain_page(_mfn(mfn));
+    int rc;
 
-    switch ( op & (GNTTAB_CACHE_CLEAN | GNTTAB_CACHE_INVAL) )
-    {
-    case GNTTAB_CACHE_CLEAN | GNTTAB_CACHE_INVAL:
-        rc = clean_and_invalidate_dcache_va_range(va + offset, length);
-        break;
-
-    case GNTTAB_CACHE_INVAL:
-        rc = invalidate_dcache_va_range(va + offset, length);
-        break;
-
-    case GNTTAB_CACHE_CLEAN:
+    if ( !(op & GNTTAB_CACHE_INVAL) )
         rc = clean_dcache_va_range(va + offset, length);
-        break;
-    }
+    else if ( op & GNTTAB_CACHE_CLEAN )
+        rc = clean_and_invalidate_dcache_va_range(va + offset, length);
+    else
+        rc = invalidate_dcache_va_range(va + offset, length);
 
     unmap_domain_page(va);
 
     return rc;
 }
 
-void gdma_page_mark_dirty(struct domain *owner, const struct page_info *pg)
+void gdma_page_mark_dirty(struct domain *owner, uint64_t mfn)
 {
-    gnttab_mark_dirty(owner, page_to_mfn(pg));
+    gnttab_mark_dirty(owner, _mfn(mfn));
 }
 
 void *gdma_shared_alloc(void)

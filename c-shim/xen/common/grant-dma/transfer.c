@@ -14,19 +14,18 @@
 
 /*
  * Takes the page at gfn from d, the current domain, and out of its address
- * space. On success it belongs to nobody.
+ * space. On success it belongs to nobody. Returns the frame.
  */
-unsigned int gdma_page_steal(struct domain *d, uint64_t gfn,
-                             struct page_info **pg)
+int64_t gdma_page_steal(struct domain *d, uint64_t gfn)
 {
-    unsigned int result = GDMA_STEAL_BAD_PAGE;
-    struct page_info *page;
-    mfn_t mfn;
+    int64_t result = GDMA_STEAL_BAD_PAGE;
+    mfn_t mfn = _mfn(gfn);
     int rc;
 
     if ( gfn != (unsigned long)gfn )
         return GDMA_STEAL_BAD_PAGE;
 
+    if ( paging_mode_translate(d) )
     {
 #ifdef CONFIG_X86
         p2m_type_t t;
@@ -42,8 +41,7 @@ unsigned int gdma_page_steal(struct domain *d, uint64_t gfn,
     if ( !mfn_valid(mfn) )
         goto out;
 
-    page = mfn_to_page(mfn);
-    rc = steal_page(d, page, 0);
+    rc = steal_page(d, mfn_to_page(mfn), 0);
     if ( rc < 0 )
     {
         if ( rc != -EINVAL )
@@ -54,58 +52,33 @@ unsigned int gdma_page_steal(struct domain *d, uint64_t gfn,
     rc = guest_physmap_remove_page(d, _gfn(gfn), mfn, 0);
     if ( !paging_mode_external(d) )
         arch_flush_tlb_mask(d->dirty_cpumask);
+
+    result = mfn_x(mfn);
     if ( rc )
     {
-        free_domheap_page(page);
+        free_domheap_page(mfn_to_page(mfn));
         result = GDMA_STEAL_IN_USE;
-        goto out;
     }
-
-    *pg = page;
-    result = GDMA_STEAL_OKAY;
 
  out:
 #ifdef CONFIG_X86
-    put_gfn(d, gfn);
+    if ( paging_mode_translate(d) )
+        put_gfn(d, gfn);
 #endif
 
     return result;
 }
 
-void gdma_page_free_stolen(struct page_info *pg)
+void gdma_page_free_stolen(uint64_t mfn)
 {
-    free_domheap_page(pg);
-}
-
-/*
- * The page, or a copy of it that the receiver has a number for: 32 bits of it,
- * or as many as it likes. NULL: there is none. In any case the page given is
- * used up.
- */
-struct page_info *gdma_page_for(struct page_info *pg, struct domain *receiver,
-                                bool wide_frames)
-{
-    unsigned int bits = (wide_frames ? BITS_PER_LONG : 32) + PAGE_SHIFT;
-    struct page_info *copy;
-
-    bits = domain_clamp_alloc_bitsize(receiver, bits);
-    if ( bits >= BITS_PER_LONG + PAGE_SHIFT ||
-         !(mfn_x(page_to_mfn(pg)) >> (bits - PAGE_SHIFT)) )
-        return pg;
-
-    copy = alloc_domheap_page(receiver, MEMF_no_owner | MEMF_bits(bits));
-    if ( copy )
-        copy_domain_page(page_to_mfn(copy), page_to_mfn(pg));
-    free_domheap_page(pg);
-
-    return copy;
+    free_domheap_page(mfn_to_page(_mfn(mfn)));
 }
 
 /*
  * Sets room for one page aside, so that nothing but the receiver's death can
- * keep it from taking one. Ends in gdma_page_assign() or gdma_page_unreserve().
+ * keep it from taking one.
  */
-bool gdma_page_reserve(struct domain *receiver)
+static bool reserve(struct domain *receiver)
 {
     bool room;
 
@@ -121,7 +94,7 @@ bool gdma_page_reserve(struct domain *receiver)
     return room;
 }
 
-void gdma_page_unreserve(struct domain *receiver)
+static void unreserve(struct domain *receiver)
 {
     bool last;
 
@@ -133,19 +106,69 @@ void gdma_page_unreserve(struct domain *receiver)
         put_domain(receiver);
 }
 
-/* False: the receiver is dying. The room is still set aside. */
-bool gdma_page_assign(struct page_info *pg, struct domain *receiver,
-                      uint64_t *mfn)
+/* A copy of the page with a number of so many bits. The page is freed. */
+static noinline int64_t copy_below(struct page_info *page,
+                                   struct domain *receiver, unsigned int bits)
 {
-    *mfn = mfn_x(page_to_mfn(pg));
+    struct page_info *copy =
+        alloc_domheap_page(receiver, MEMF_no_owner | MEMF_bits(bits));
 
-    return !assign_pages(pg, 1, receiver, MEMF_no_refcount);
+    if ( copy )
+        copy_domain_page(page_to_mfn(copy), page_to_mfn(page));
+    free_domheap_page(page);
+
+    return copy ? mfn_x(page_to_mfn(copy)) : GDMA_OFFER_TOO_BIG;
 }
 
-bool gdma_page_place(struct domain *owner, uint64_t gfn, uint64_t mfn)
+/*
+ * Offers the page, or a copy of it that the receiver has a number for: 32 bits of
+ * it, or as many as it likes. Returns the frame offered, for which there is room
+ * with the receiver: it ends in gdma_page_give() or gdma_page_withdraw(). On error
+ * the page is freed.
+ */
+int64_t gdma_page_offer(uint64_t mfn, struct domain *receiver, bool wide_frames)
 {
-    return gfn == (unsigned long)gfn &&
-           !guest_physmap_add_page(owner, _gfn(gfn), _mfn(mfn), 0);
+    unsigned int bits = (wide_frames ? BITS_PER_LONG : 32) + PAGE_SHIFT;
+    int64_t offered = mfn;
+
+    bits = domain_clamp_alloc_bitsize(receiver, bits);
+    if ( unlikely(bits < BITS_PER_LONG + PAGE_SHIFT &&
+                  (mfn >> (bits - PAGE_SHIFT))) )
+    {
+        offered = copy_below(mfn_to_page(_mfn(mfn)), receiver, bits);
+        if ( offered < 0 )
+            return offered;
+    }
+
+    if ( unlikely(!reserve(receiver)) )
+    {
+        free_domheap_page(mfn_to_page(_mfn(offered)));
+        return GDMA_OFFER_NO_ROOM;
+    }
+
+    return offered;
+}
+
+void gdma_page_withdraw(uint64_t mfn, struct domain *receiver)
+{
+    unreserve(receiver);
+    free_domheap_page(mfn_to_page(_mfn(mfn)));
+}
+
+/*
+ * The page becomes one of the receiver's, and is put at gfn, if that goes. When
+ * the receiver is dying, nothing happens.
+ */
+unsigned int gdma_page_give(uint64_t mfn, struct domain *receiver, uint64_t gfn)
+{
+    if ( assign_pages(mfn_to_page(_mfn(mfn)), 1, receiver, MEMF_no_refcount) )
+        return GDMA_GIVE_DYING;
+
+    if ( gfn != (unsigned long)gfn ||
+         guest_physmap_add_page(receiver, _gfn(gfn), _mfn(mfn), 0) )
+        return GDMA_GIVE_NOT_PLACED;
+
+    return GDMA_GIVE_PLACED;
 }
 
 /*

@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The sub-operations that work on arrays.
 
-use core::{marker::PhantomData, mem::offset_of};
+use core::{
+    marker::PhantomData,
+    mem::{self, offset_of},
+    ops::Range,
+};
 
 use arrayvec::ArrayVec;
 use hypercall_abi::{
     Errno,
-    grant::{
-        CacheFlush, GNTTABOP_CACHE_FLUSH, Gntst, MapGrantRef, SwapGrantRef, UnmapAndReplace,
-        UnmapGrantRef,
-    },
+    grant::{CacheFlush, Gntst, MapGrantRef, SwapGrantRef, UnmapAndReplace, UnmapGrantRef},
 };
 
-use super::{
-    call,
-    layout::{CopyElement, TransferElement},
-    read,
-};
+use super::layout::{CopyElement, TransferElement};
 use crate::{
-    addr::{GrantRef, GuestPtr},
+    addr::GrantRef,
     grant::{
         cache::{self, Step},
         copy::Copies,
@@ -28,11 +25,13 @@ use crate::{
         transfer::transfer,
     },
     host::{Domain, ELEMENTS_PER_COPY, Host},
-    hypercall::{
-        Answer,
-        batch::{Command, Element},
-    },
+    hypercall::batch::{Command, Element, UNFINISHED},
 };
+
+/// The bytes of a status.
+const fn status_at(offset: usize) -> Range<usize> {
+    offset..offset + size_of::<i16>()
+}
 
 fn status(result: Result<(), Gntst>) -> Gntst {
     match result {
@@ -58,7 +57,7 @@ impl<'a, H: Host> MapCommand<'a, H> {
 impl<H: Host> Command<H> for MapCommand<'_, H> {
     type Element = MapGrantRef;
 
-    const RESULTS: usize = offset_of!(MapGrantRef, status);
+    const RESULTS: Range<usize> = offset_of!(MapGrantRef, status)..size_of::<MapGrantRef>();
 
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut MapGrantRef) -> u32 {
@@ -157,7 +156,7 @@ impl<'a, H: Host, E> UnmapCommand<'a, H, E> {
 impl<H: Host, E: UnmapElement> Command<H> for UnmapCommand<'_, H, E> {
     type Element = E;
 
-    const RESULTS: usize = E::STATUS;
+    const RESULTS: Range<usize> = status_at(E::STATUS);
 
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
@@ -203,7 +202,7 @@ where
 {
     type Element = E;
 
-    const RESULTS: usize = E::STATUS;
+    const RESULTS: Range<usize> = status_at(E::STATUS);
 
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
@@ -242,7 +241,7 @@ where
 {
     type Element = E;
 
-    const RESULTS: usize = E::STATUS;
+    const RESULTS: Range<usize> = status_at(E::STATUS);
 
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let (gfn, to, gref) = element.decoded();
@@ -259,7 +258,7 @@ pub(super) struct SwapCommand<'a, D> {
 impl<H: Host> Command<H> for SwapCommand<'_, H::Domain> {
     type Element = SwapGrantRef;
 
-    const RESULTS: usize = offset_of!(SwapGrantRef, status);
+    const RESULTS: Range<usize> = status_at(offset_of!(SwapGrantRef, status));
 
     fn work(&mut self, host: &H, element: &mut SwapGrantRef) -> u32 {
         let (a, b) = (GrantRef(element.ref_a), GrantRef(element.ref_b));
@@ -276,41 +275,56 @@ impl<H: Host> Command<H> for SwapCommand<'_, H::Domain> {
 }
 
 /// `cache_flush`, the only sub-operation without a status for each element: the
-/// first that fails ends the call. `resume`: where the search of the first
-/// element's grant goes on.
-#[inline(never)]
-pub(super) fn cache_flush<H: Host>(
-    host: &H,
-    mut at: GuestPtr,
-    count: u32,
-    mut resume: u32,
-) -> Answer {
-    let caller = &*host.current();
-    let size = size_of::<CacheFlush>() as u64;
-    if !host.guest_range_ok(at, u64::from(count) * size) {
-        return Errno::Fault.into();
-    }
-    for left in (1..=count).rev() {
-        let preempted = |resume| host.continue_call(call(GNTTABOP_CACHE_FLUSH | resume, at, left));
-        if left != count && host.preempt_requested() {
-            return preempted(0);
+/// first that fails ends the call.
+pub(super) struct CacheFlushCommand<'a, D> {
+    caller: &'a D,
+    /// Where the search for the grant of the next element goes on.
+    resume: u32,
+    failed: Option<Errno>,
+}
+
+impl<'a, D> CacheFlushCommand<'a, D> {
+    /// `resume`: where the search for the first element's grant goes on.
+    pub(super) fn new(caller: &'a D, resume: u32) -> Self {
+        Self {
+            caller,
+            resume,
+            failed: None,
         }
-        let op: CacheFlush = match read(host, at) {
-            Ok(op) => op,
-            Err(error) => return error.into(),
-        };
+    }
+}
+
+impl<H: Host> Command<H> for CacheFlushCommand<'_, H::Domain> {
+    type Element = CacheFlush;
+
+    const RESULTS: Range<usize> = 0..0;
+
+    #[inline(always)]
+    fn work(&mut self, host: &H, element: &mut CacheFlush) -> u32 {
+        let mut resume = mem::take(&mut self.resume);
         loop {
-            match cache::cache_flush(host, caller, &op, resume) {
-                Ok(Step::Done) => break,
+            match cache::cache_flush(host, self.caller, element, resume) {
+                // As with copies, a page of bytes is more work than an entry.
+                Ok(Step::Done) => return 4,
                 Ok(Step::GoOn(next)) => resume = next,
-                Err(error) => return error.into(),
+                Err(error) => {
+                    self.failed = Some(error);
+                    return UNFINISHED;
+                }
             }
             if host.preempt_requested() {
-                return preempted(resume);
+                self.resume = resume;
+                return UNFINISHED;
             }
         }
-        resume = 0;
-        at = at.byte_offset(size);
     }
-    Answer::COMPLETE
+
+    fn resume_at(&self) -> u32 {
+        self.resume
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, _host: &H, _preempted: bool) -> Result<(), Errno> {
+        self.failed.map_or(Ok(()), Err)
+    }
 }

@@ -23,45 +23,65 @@ pub(super) struct FrameList {
     pub entry_size: u64,
 }
 
-impl From<&SetupTable64> for FrameList {
-    fn from(op: &SetupTable64) -> Self {
-        Self {
-            dom: DomId(op.dom),
-            nr_frames: op.nr_frames,
-            at: GuestPtr(op.frame_list),
+/// The argument of one of these.
+pub(super) trait FrameListElement: Element {
+    /// Where the status is.
+    const STATUS: usize;
+
+    fn decoded(&self) -> FrameList;
+}
+
+impl FrameListElement for SetupTable64 {
+    const STATUS: usize = offset_of!(Self, status);
+
+    #[inline(always)]
+    fn decoded(&self) -> FrameList {
+        FrameList {
+            dom: DomId(self.dom),
+            nr_frames: self.nr_frames,
+            at: GuestPtr(self.frame_list),
             entry_size: 8,
         }
     }
 }
 
-impl From<&SetupTable32> for FrameList {
-    fn from(op: &SetupTable32) -> Self {
-        Self {
-            dom: DomId(op.dom),
-            nr_frames: op.nr_frames,
-            at: GuestPtr(u64::from(op.frame_list)),
+impl FrameListElement for SetupTable32 {
+    const STATUS: usize = offset_of!(Self, status);
+
+    #[inline(always)]
+    fn decoded(&self) -> FrameList {
+        FrameList {
+            dom: DomId(self.dom),
+            nr_frames: self.nr_frames,
+            at: GuestPtr(u64::from(self.frame_list)),
             entry_size: 4,
         }
     }
 }
 
-impl From<&GetStatusFrames64> for FrameList {
-    fn from(op: &GetStatusFrames64) -> Self {
-        Self {
-            dom: DomId(op.dom),
-            nr_frames: op.nr_frames,
-            at: GuestPtr(op.frame_list),
+impl FrameListElement for GetStatusFrames64 {
+    const STATUS: usize = offset_of!(Self, status);
+
+    #[inline(always)]
+    fn decoded(&self) -> FrameList {
+        FrameList {
+            dom: DomId(self.dom),
+            nr_frames: self.nr_frames,
+            at: GuestPtr(self.frame_list),
             entry_size: 8,
         }
     }
 }
 
-impl From<&GetStatusFrames32> for FrameList {
-    fn from(op: &GetStatusFrames32) -> Self {
-        Self {
-            dom: DomId(op.dom),
-            nr_frames: op.nr_frames,
-            at: GuestPtr(u64::from(op.frame_list)),
+impl FrameListElement for GetStatusFrames32 {
+    const STATUS: usize = offset_of!(Self, status);
+
+    #[inline(always)]
+    fn decoded(&self) -> FrameList {
+        FrameList {
+            dom: DomId(self.dom),
+            nr_frames: self.nr_frames,
+            at: GuestPtr(u64::from(self.frame_list)),
             entry_size: 8,
         }
     }

@@ -21,14 +21,20 @@ use hypercall_abi::{
         GNTTABOP_UNMAP_GRANT_REF, Transfer32, Transfer64, UnmapAndReplace, UnmapGrantRef,
     },
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{Immutable, IntoBytes};
 
 use self::elements::{
-    CopyCommand, MapCommand, SwapCommand, TransferCommand, UnmapCommand, cache_flush,
+    CacheFlushCommand, CopyCommand, MapCommand, SwapCommand, TransferCommand, UnmapCommand,
 };
 use self::layout::{CopyElement, TransferElement};
-use super::{Answer, Call, Hypercall, batch};
-use crate::{addr::GuestPtr, host::Host};
+use super::{
+    Answer, Call, Hypercall,
+    batch::{self, Element},
+};
+use crate::{
+    addr::GuestPtr,
+    host::{ElementsAt, Host},
+};
 
 /// Which layout the caller uses for structures that contain pointers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +45,14 @@ pub enum GuestLayout {
     Compat,
 }
 
-/// The hypercall: `cmd` with `count` elements at `at`.
+/// The hypercall: `cmd` with `count` elements at `at`, made by `caller`.
 ///
 /// One function for each command, called last: what one needs of the stack is no
 /// burden for another.
 #[inline(always)]
 pub fn dispatch<H: Host>(
     host: &H,
+    caller: &H::Domain,
     layout: GuestLayout,
     cmd: u32,
     at: GuestPtr,
@@ -56,27 +63,29 @@ pub fn dispatch<H: Host>(
     }
     let native = layout == GuestLayout::Native;
     match cmd {
-        GNTTABOP_MAP_GRANT_REF => map(host, at, count),
-        GNTTABOP_UNMAP_GRANT_REF => unmap(host, at, count),
-        GNTTABOP_COPY if native => copy::<H, Copy64>(host, at, count),
-        GNTTABOP_COPY => copy::<H, Copy32>(host, at, count),
-        GNTTABOP_UNMAP_AND_REPLACE => unmap_and_replace(host, at, count),
-        GNTTABOP_TRANSFER if native => transfer::<H, Transfer64>(host, at, count),
-        GNTTABOP_TRANSFER => transfer::<H, Transfer32>(host, at, count),
-        GNTTABOP_SWAP_GRANT_REF => swap(host, at, count),
-        GNTTABOP_SET_VERSION => tables::set_version(host, at),
-        GNTTABOP_GET_VERSION => tables::get_version(host, at),
-        GNTTABOP_SETUP_TABLE if count == 1 => tables::setup_table(host, layout, at),
-        GNTTABOP_GET_STATUS_FRAMES if count == 1 => tables::get_status_frames(host, layout, at),
-        GNTTABOP_DUMP_TABLE if count == 1 => tables::dump_table(host, at),
-        GNTTABOP_QUERY_SIZE if count == 1 => tables::query_size(host, at),
+        GNTTABOP_MAP_GRANT_REF => map(host, caller, at, count),
+        GNTTABOP_UNMAP_GRANT_REF => unmap(host, caller, at, count),
+        GNTTABOP_COPY if native => copy::<H, Copy64>(host, caller, at, count),
+        GNTTABOP_COPY => copy::<H, Copy32>(host, caller, at, count),
+        GNTTABOP_UNMAP_AND_REPLACE => unmap_and_replace(host, caller, at, count),
+        GNTTABOP_TRANSFER if native => transfer::<H, Transfer64>(host, caller, at, count),
+        GNTTABOP_TRANSFER => transfer::<H, Transfer32>(host, caller, at, count),
+        GNTTABOP_SWAP_GRANT_REF => swap(host, caller, at, count),
+        GNTTABOP_SET_VERSION => tables::set_version(host, caller, at),
+        GNTTABOP_GET_VERSION => tables::get_version(host, caller, at),
+        GNTTABOP_SETUP_TABLE if count == 1 => tables::setup_table(host, caller, at, layout),
+        GNTTABOP_GET_STATUS_FRAMES if count == 1 => {
+            tables::get_status_frames(host, caller, at, layout)
+        }
+        GNTTABOP_DUMP_TABLE if count == 1 => tables::dump_table(host, caller, at),
+        GNTTABOP_QUERY_SIZE if count == 1 => tables::query_size(host, caller, at),
         GNTTABOP_SETUP_TABLE
         | GNTTABOP_GET_STATUS_FRAMES
         | GNTTABOP_DUMP_TABLE
         | GNTTABOP_QUERY_SIZE => Errno::Inval.into(),
         // The other bits say where a preempted search goes on. No other command has any.
         _ if cmd & GNTTABOP_CMD_MASK == GNTTABOP_CACHE_FLUSH => {
-            cache_flush(host, at, count, cmd & !GNTTABOP_CMD_MASK)
+            cache_flush(host, caller, at, count, cmd & !GNTTABOP_CMD_MASK)
         }
         _ if cmd & !GNTTABOP_CMD_MASK != 0 => Errno::Inval.into(),
         _ => Errno::NoSys.into(),
@@ -95,62 +104,72 @@ fn call(cmd: u32, at: GuestPtr, count: u32) -> Call {
 }
 
 #[inline(never)]
-fn map<H: Host>(host: &H, at: GuestPtr, count: u32) -> Answer {
+fn map<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
     let call = call(GNTTABOP_MAP_GRANT_REF, at, count);
-    let caller = &*host.current();
     batch::run(host, &mut MapCommand::new(host, caller), call)
 }
 
 #[inline(never)]
-fn unmap<H: Host>(host: &H, at: GuestPtr, count: u32) -> Answer {
+fn unmap<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
     let call = call(GNTTABOP_UNMAP_GRANT_REF, at, count);
-    let caller = &*host.current();
     let mut command = UnmapCommand::<H, UnmapGrantRef>::new(caller);
     batch::run(host, &mut command, call)
 }
 
 #[inline(never)]
-fn unmap_and_replace<H: Host>(host: &H, at: GuestPtr, count: u32) -> Answer {
+fn unmap_and_replace<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
     let call = call(GNTTABOP_UNMAP_AND_REPLACE, at, count);
-    let caller = &*host.current();
     let mut command = UnmapCommand::<H, UnmapAndReplace>::new(caller);
     batch::run(host, &mut command, call)
 }
 
 #[inline(never)]
-fn copy<H: Host, E: CopyElement>(host: &H, at: GuestPtr, count: u32) -> Answer {
+fn copy<H: Host, E: CopyElement>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
     let call = call(GNTTABOP_COPY, at, count);
-    let caller = &*host.current();
     batch::run(host, &mut CopyCommand::<H, E>::new(caller), call)
 }
 
 #[inline(never)]
-fn transfer<H: Host, E: TransferElement>(host: &H, at: GuestPtr, count: u32) -> Answer {
+fn transfer<H: Host, E: TransferElement>(
+    host: &H,
+    caller: &H::Domain,
+    at: GuestPtr,
+    count: u32,
+) -> Answer {
     if !host.transfer_allowed() {
         return Errno::OpNotSupp.into();
     }
     let call = call(GNTTABOP_TRANSFER, at, count);
-    let caller = &*host.current();
     batch::run(host, &mut TransferCommand::<H, E>::new(caller), call)
 }
 
 #[inline(never)]
-fn swap<H: Host>(host: &H, at: GuestPtr, count: u32) -> Answer {
+fn swap<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
     let call = call(GNTTABOP_SWAP_GRANT_REF, at, count);
-    let caller = &*host.current();
     batch::run(host, &mut SwapCommand { caller }, call)
 }
 
-fn read<H: Host, T: FromBytes + IntoBytes + Immutable + KnownLayout>(
+#[inline(never)]
+fn cache_flush<H: Host>(
     host: &H,
+    caller: &H::Domain,
     at: GuestPtr,
-) -> Result<T, Errno> {
-    let mut value = T::new_zeroed();
-    host.copy_from_guest(at, value.as_mut_bytes())
-        .map_err(|_| Errno::Fault)?;
-    Ok(value)
+    count: u32,
+    resume: u32,
+) -> Answer {
+    let call = call(GNTTABOP_CACHE_FLUSH, at, count);
+    batch::run(host, &mut CacheFlushCommand::new(caller, resume), call)
 }
 
+#[inline(always)]
+fn read<H: Host, T: Element>(host: &H, at: GuestPtr) -> Result<T, Errno> {
+    let read = host.with_elements(ElementsAt::Guest(at), 1, |elements: &mut [T]| {
+        elements.first().copied()
+    });
+    read.ok().flatten().ok_or(Errno::Fault)
+}
+
+#[inline(always)]
 fn write<H: Host, T: IntoBytes + Immutable>(
     host: &H,
     at: GuestPtr,

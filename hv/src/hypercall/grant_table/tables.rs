@@ -11,7 +11,11 @@ use hypercall_abi::{
     },
 };
 
-use super::{GuestLayout, layout::FrameList, read, write, write_rest};
+use super::{
+    GuestLayout,
+    layout::{FrameList, FrameListElement},
+    read, write, write_rest,
+};
 use crate::{
     addr::{DomId, GuestPtr},
     grant::{TableError, peer::Peer, table::GrantTable},
@@ -33,68 +37,90 @@ fn target<'a, H: Host>(
     }
 }
 
-#[inline(never)]
-pub(super) fn setup_table<H: Host>(host: &H, layout: GuestLayout, at: GuestPtr) -> Answer {
-    try_setup_table(host, layout, at).into()
-}
-
+/// One function for each layout, as in [`super::dispatch`].
 #[inline(always)]
-fn try_setup_table<H: Host>(host: &H, layout: GuestLayout, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &*host.current();
-    let (list, status_offset) = match layout {
-        GuestLayout::Native => {
-            let op: SetupTable64 = read(host, at)?;
-            (FrameList::from(&op), offset_of!(SetupTable64, status))
-        }
-        GuestLayout::Compat => {
-            let op: SetupTable32 = read(host, at)?;
-            (FrameList::from(&op), offset_of!(SetupTable32, status))
-        }
-    };
-    let status = list_frames(host, caller, &list, |owner, table, each| {
-        table.setup(host, owner, list.nr_frames, each)
-    })?;
-    write(host, at.byte_offset(status_offset as u64), &status.wire())
-}
-
-#[inline(never)]
-pub(super) fn get_status_frames<H: Host>(host: &H, layout: GuestLayout, at: GuestPtr) -> Answer {
-    try_get_status_frames(host, layout, at).into()
-}
-
-#[inline(always)]
-fn try_get_status_frames<H: Host>(
+pub(super) fn setup_table<H: Host>(
     host: &H,
-    layout: GuestLayout,
+    caller: &H::Domain,
     at: GuestPtr,
-) -> Result<(), Errno> {
-    let caller = &*host.current();
-    let (list, status_offset) = match layout {
-        GuestLayout::Native => {
-            let op: GetStatusFrames64 = read(host, at)?;
-            (FrameList::from(&op), offset_of!(GetStatusFrames64, status))
-        }
-        GuestLayout::Compat => {
-            let op: GetStatusFrames32 = read(host, at)?;
-            (FrameList::from(&op), offset_of!(GetStatusFrames32, status))
-        }
-    };
-    let status = list_frames(host, caller, &list, |_, table, each| {
-        table.status_frames(list.nr_frames, each)
-    })?;
-    write(host, at.byte_offset(status_offset as u64), &status.wire())
+    layout: GuestLayout,
+) -> Answer {
+    match layout {
+        GuestLayout::Native => setup_table_as::<H, SetupTable64>(host, caller, at),
+        GuestLayout::Compat => setup_table_as::<H, SetupTable32>(host, caller, at),
+    }
 }
+
+#[inline(never)]
+fn setup_table_as<H: Host, E: FrameListElement>(
+    host: &H,
+    caller: &H::Domain,
+    at: GuestPtr,
+) -> Answer {
+    let set_up = |owner: &_, list: &FrameList, table: &GrantTable<H>, each: &mut Each<'_, H>| {
+        table.setup(host, owner, list.nr_frames, each)
+    };
+    list_frames::<H, E>(host, caller, at, set_up).into()
+}
+
+/// One function for each layout, as in [`super::dispatch`].
+#[inline(always)]
+pub(super) fn get_status_frames<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    at: GuestPtr,
+    layout: GuestLayout,
+) -> Answer {
+    match layout {
+        GuestLayout::Native => status_frames_as::<H, GetStatusFrames64>(host, caller, at),
+        GuestLayout::Compat => status_frames_as::<H, GetStatusFrames32>(host, caller, at),
+    }
+}
+
+#[inline(never)]
+fn status_frames_as<H: Host, E: FrameListElement>(
+    host: &H,
+    caller: &H::Domain,
+    at: GuestPtr,
+) -> Answer {
+    let list = |_: &_, list: &FrameList, table: &GrantTable<H>, each: &mut Each<'_, H>| {
+        table.status_frames(list.nr_frames, each)
+    };
+    list_frames::<H, E>(host, caller, at, list).into()
+}
+
+/// What is done with each frame of a table.
+type Each<'a, H> = dyn FnMut(&<H as Host>::SharedPage) -> ControlFlow<()> + 'a;
 
 /// Writes frame numbers of a table to the guest's array: those that `walk` passes
-/// to its last argument.
-fn list_frames<H: Host>(
+/// to its last argument. Then the status.
+#[inline(always)]
+fn list_frames<H: Host, E: FrameListElement>(
+    host: &H,
+    caller: &H::Domain,
+    at: GuestPtr,
+    walk: impl FnOnce(
+        &H::Domain,
+        &FrameList,
+        &GrantTable<H>,
+        &mut Each<'_, H>,
+    ) -> Result<(), TableError>,
+) -> Result<(), Errno> {
+    let list = &read::<H, E>(host, at)?.decoded();
+    let status = try_list_frames(host, caller, list, walk)?;
+    write(host, at.byte_offset(E::STATUS as u64), &status.wire())
+}
+
+#[inline(always)]
+fn try_list_frames<H: Host>(
     host: &H,
     caller: &H::Domain,
     list: &FrameList,
     walk: impl FnOnce(
         &H::Domain,
+        &FrameList,
         &GrantTable<H>,
-        &mut dyn FnMut(u32, &H::SharedPage) -> ControlFlow<()>,
+        &mut Each<'_, H>,
     ) -> Result<(), TableError>,
 ) -> Result<Gntst, Errno> {
     if !host.guest_range_ok(list.at, u64::from(list.nr_frames) * list.entry_size) {
@@ -111,9 +137,12 @@ fn list_frames<H: Host>(
         return Ok(Gntst::BadDomain);
     };
     let mut status = Gntst::Okay;
-    let mut each = |index: u32, page: &H::SharedPage| {
+    let mut at = list.at;
+    let mut each = |page: &H::SharedPage| {
         let gfn = page.gfn(owner).map_or(u64::MAX, |gfn| gfn.number());
-        match write_frame(host, list, index, gfn) {
+        let written = write_frame(host, at, list.entry_size, gfn);
+        at = at.byte_offset(list.entry_size);
+        match written {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 status = error;
@@ -121,7 +150,7 @@ fn list_frames<H: Host>(
             }
         }
     };
-    match walk(owner, &state.grants, &mut each) {
+    match walk(owner, list, &state.grants, &mut each) {
         Ok(()) => Ok(status),
         Err(error) => {
             log::debug!("{} grant table: {error:?}", owner.id());
@@ -130,9 +159,9 @@ fn list_frames<H: Host>(
     }
 }
 
-fn write_frame<H: Host>(host: &H, list: &FrameList, index: u32, gfn: u64) -> Result<(), Gntst> {
-    let at = list.at.byte_offset(u64::from(index) * list.entry_size);
-    let written = match (list.entry_size, u32::try_from(gfn)) {
+#[inline(always)]
+fn write_frame<H: Host>(host: &H, at: GuestPtr, size: u64, gfn: u64) -> Result<(), Gntst> {
+    let written = match (size, u32::try_from(gfn)) {
         (8, _) => write(host, at, &gfn),
         (_, Ok(gfn)) => write(host, at, &gfn),
         // What has no place yet has all bits set, in any width.
@@ -143,13 +172,12 @@ fn write_frame<H: Host>(host: &H, list: &FrameList, index: u32, gfn: u64) -> Res
 }
 
 #[inline(never)]
-pub(super) fn query_size<H: Host>(host: &H, at: GuestPtr) -> Answer {
-    try_query_size(host, at).into()
+pub(super) fn query_size<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Answer {
+    try_query_size(host, caller, at).into()
 }
 
 #[inline(always)]
-fn try_query_size<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &*host.current();
+fn try_query_size<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result<(), Errno> {
     let mut op: QuerySize = read(host, at)?;
     let mut peer = Peer::new();
     op.status = match target(host, caller, &mut peer, DomId(op.dom)) {
@@ -172,14 +200,13 @@ fn try_query_size<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
 const SHOWN_TO_GUEST: usize = 16;
 
 #[inline(never)]
-pub(super) fn dump_table<H: Host>(host: &H, at: GuestPtr) -> Answer {
-    try_dump_table(host, at).into()
+pub(super) fn dump_table<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Answer {
+    try_dump_table(host, caller, at).into()
 }
 
 /// Shows a table on Xen's console, in the guests' rate-limited part of the log.
 #[inline(always)]
-fn try_dump_table<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &*host.current();
+fn try_dump_table<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result<(), Errno> {
     let mut op: DumpTable = read(host, at)?;
     let mut peer = Peer::new();
     op.status = match target(host, caller, &mut peer, DomId(op.dom)) {
@@ -200,13 +227,12 @@ fn try_dump_table<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
 }
 
 #[inline(never)]
-pub(super) fn set_version<H: Host>(host: &H, at: GuestPtr) -> Answer {
-    try_set_version(host, at).into()
+pub(super) fn set_version<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Answer {
+    try_set_version(host, caller, at).into()
 }
 
 #[inline(always)]
-fn try_set_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &*host.current();
+fn try_set_version<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result<(), Errno> {
     let mut op: SetVersion = read(host, at)?;
     let state = caller.state().ok_or(Errno::NoSys)?;
     let result = state.grants.set_version(host, caller, op.version);
@@ -216,13 +242,12 @@ fn try_set_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
 }
 
 #[inline(never)]
-pub(super) fn get_version<H: Host>(host: &H, at: GuestPtr) -> Answer {
-    try_get_version(host, at).into()
+pub(super) fn get_version<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Answer {
+    try_get_version(host, caller, at).into()
 }
 
 #[inline(always)]
-fn try_get_version<H: Host>(host: &H, at: GuestPtr) -> Result<(), Errno> {
-    let caller = &*host.current();
+fn try_get_version<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result<(), Errno> {
     let op: GetVersion = read(host, at)?;
     let mut peer = Peer::new();
     let owner = target(host, caller, &mut peer, DomId(op.dom)).ok_or(Errno::Srch)?;
