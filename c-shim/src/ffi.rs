@@ -135,6 +135,7 @@ unsafe extern "C" {
     ) -> c_uint;
     pub(crate) fn gdma_page_of_mfn(mfn: u64, page: *mut *mut Page) -> *mut Domain;
     pub(crate) fn gdma_page_put(page: *mut Page, has_type: bool);
+    pub(crate) fn gdma_pages_put(mfn: u64, count: u32, has_type: bool);
     pub(crate) fn gdma_page_leave_to_page_tables(page: *mut Page, has_type: bool);
     pub(crate) fn gdma_page_copy(
         to: *mut Page,
@@ -177,6 +178,15 @@ unsafe extern "C" {
         io: bool,
         page: *mut *mut Page,
     ) -> c_uint;
+    pub(crate) fn gdma_pin_run(
+        owner: *mut Domain,
+        gfn: u64,
+        most: u32,
+        write: bool,
+        mfn: *mut u64,
+        count: *mut u32,
+    ) -> c_uint;
+    pub(crate) fn gdma_is_above_memory(domain: *const Domain, gfn: u64) -> bool;
     pub(crate) fn gdma_gfn_is_hole(domain: *mut Domain, gfn: u64) -> bool;
     pub(crate) fn gdma_cpu_map_needs_identity(holder: *const Domain) -> bool;
     pub(crate) fn gdma_cpu_map(

@@ -24,7 +24,7 @@ use crate::{
     domain::{XenDomain, XenDomainRef},
     ffi,
     locks::{XenReadWrite, XenSpin},
-    page::{XenFrame, XenLoosePage, XenSharedPage},
+    page::{XenFrame, XenFrameRun, XenLoosePage, XenSharedPage},
     shared::Shared,
 };
 
@@ -61,6 +61,7 @@ impl Host for Xen {
     type Domain = XenDomain;
     type DomainRef = XenDomainRef;
     type Frame = XenFrame;
+    type FrameRun = XenFrameRun;
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
     type IoContext = XenIoContext;
@@ -145,6 +146,16 @@ impl Host for Xen {
     ) -> Result<XenFrame, FrameError> {
         let io = io == IoMemory::Allowed;
         XenFrame::pin_gfn(owner, gfn, access.write, take_type, io)
+    }
+
+    fn pin_run(
+        &self,
+        owner: &XenDomain,
+        gfn: Gfn,
+        most: u32,
+        write: bool,
+    ) -> Result<XenFrameRun, FrameError> {
+        XenFrameRun::pin(owner, gfn, most, write)
     }
 
     #[inline(always)]
@@ -376,6 +387,11 @@ impl Host for Xen {
     fn gfn_is_hole(&self, domain: &XenDomain, gfn: Gfn) -> bool {
         // SAFETY: a live domain, any frame number.
         unsafe { ffi::gdma_gfn_is_hole(domain.as_ptr(), gfn.number()) }
+    }
+
+    fn is_above_memory(&self, domain: &XenDomain, gfn: Gfn) -> bool {
+        // SAFETY: a live domain, any frame number.
+        unsafe { ffi::gdma_is_above_memory(domain.as_ptr(), gfn.number()) }
     }
 
     fn iommu_page_sizes(&self, domain: &XenDomain) -> u64 {

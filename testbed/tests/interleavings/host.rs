@@ -16,8 +16,8 @@ use hv::{
     grant::TableLimits,
     host::{
         AttachError, CannotPlace, DeviceError, Domain, FlushFlags, Flushed, Frame, FrameError,
-        GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode, LoosePage,
-        NoIoContext, OutOfMemory, PciFacts, Refused, SharedPage, StealError, TraceEvent,
+        FrameRun, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
+        LoosePage, NoIoContext, OutOfMemory, PciFacts, Refused, SharedPage, StealError, TraceEvent,
         UnshareError,
     },
     hypercall::{
@@ -359,12 +359,35 @@ impl World {
 
 const OUTSIDE: &str = "no part of what is checked here";
 
+/// There is none.
+#[derive(Debug)]
+pub enum NoRun {}
+
+impl FrameRun for NoRun {
+    fn first(&self) -> Mfn {
+        match *self {}
+    }
+
+    fn count(&self) -> u32 {
+        match *self {}
+    }
+
+    fn append(&mut self, next: Self) -> Result<(), Self> {
+        match next {}
+    }
+
+    fn split_last(&mut self, _: u32) -> Option<Self> {
+        match *self {}
+    }
+}
+
 impl Host for World {
     type Spin<T: Send> = Spin<T>;
     type ReadWrite<T: Send + Sync> = ReadWrite<T>;
     type Domain = Peer;
     type DomainRef = Box<Peer>;
     type Frame = Page;
+    type FrameRun = NoRun;
     type SharedPage = Shared;
     type LoosePage = Page;
     type IoContext = ();
@@ -432,6 +455,10 @@ impl Host for World {
     ) -> Result<Page, FrameError> {
         let mfn = u64::from(owner.0.id) << 20 | gfn.number();
         Ok(Page::take(&self.inner.references, mfn))
+    }
+
+    fn pin_run(&self, _: &Peer, _: Gfn, _: u32, _: bool) -> Result<NoRun, FrameError> {
+        unreachable!("no windows here")
     }
 
     fn pin_again(&self, _owner: &Peer, mfn: Mfn, _typed: bool) -> Result<Page, FrameError> {
@@ -544,6 +571,10 @@ impl Host for World {
     }
 
     fn gfn_is_hole(&self, _domain: &Peer, _gfn: Gfn) -> bool {
+        false
+    }
+
+    fn is_above_memory(&self, _domain: &Peer, _gfn: Gfn) -> bool {
         false
     }
 

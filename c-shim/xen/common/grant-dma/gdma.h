@@ -57,7 +57,7 @@ union gdma_spinlock {
 #define GDMA_PCI_NO_IOMMU        2
 #define GDMA_PCI_BEHIND_IOMMU    3
 
-/* Results of gdma_pin_gfn() and gdma_page_again(). */
+/* Results of gdma_pin_gfn(), gdma_pin_run() and gdma_page_again(). */
 #define GDMA_PIN_OKAY            0
 #define GDMA_PIN_NOT_MEMORY      1
 #define GDMA_PIN_TRY_AGAIN       2
@@ -174,6 +174,7 @@ unsigned int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type,
                              struct page_info **pg);
 struct domain *gdma_page_of_mfn(uint64_t mfn, struct page_info **pg);
 void gdma_page_put(struct page_info *pg, bool has_type);
+void gdma_pages_put(uint64_t mfn, uint32_t count, bool has_type);
 void gdma_page_leave_to_page_tables(struct page_info *pg, bool has_type);
 void gdma_page_copy(struct page_info *to, unsigned int to_offset,
                     const struct page_info *from, unsigned int from_offset,
@@ -196,6 +197,9 @@ void gdma_shared_clear16(struct domain *owner, uint16_t *p, uint16_t bits);
 /* p2m.c */
 unsigned int gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
                           bool take_type, bool io, struct page_info **pg);
+unsigned int gdma_pin_run(struct domain *owner, uint64_t gfn, uint32_t most,
+                          bool write, uint64_t *mfn, uint32_t *count);
+bool gdma_is_above_memory(const struct domain *d, uint64_t gfn);
 bool gdma_gfn_is_hole(struct domain *d, uint64_t gfn);
 bool gdma_cpu_map_needs_identity(const struct domain *holder);
 int gdma_cpu_map(uint64_t host_addr, const struct page_info *pg,

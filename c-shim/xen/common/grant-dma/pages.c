@@ -80,6 +80,15 @@ void gdma_page_put(struct page_info *pg, bool has_type)
         put_page(pg);
 }
 
+/* What gdma_pin_run() gave, or a part of it. */
+void gdma_pages_put(uint64_t mfn, uint32_t count, bool has_type)
+{
+    struct page_info *pg = mfn_to_page(_mfn(mfn));
+
+    for ( ; count; --count, ++pg )
+        gdma_page_put(pg, has_type);
+}
+
 uint64_t gdma_page_mfn(const struct page_info *pg)
 {
     return mfn_x(page_to_mfn(pg));
