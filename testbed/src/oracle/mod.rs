@@ -13,6 +13,7 @@
 //! | [`judge`] | comparing answers with predictions and entering them |
 //! | [`judge_grants`] | the same for CPU mappings of grants |
 //! | [`judge_contexts`] | the same for contexts, devices, revocation and limits |
+//! | [`judge_windows`] | the same for windows |
 //! | [`tables`] | what copy, transfer, swap and set_version must answer |
 //! | [`operations`] | calling them, and comparing |
 //! | [`invariants`] | comparing the machine with the account |
@@ -23,6 +24,7 @@ pub mod invariants;
 pub mod judge;
 pub mod judge_contexts;
 pub mod judge_grants;
+pub mod judge_windows;
 pub mod operations;
 pub mod predict;
 pub mod reference;
