@@ -130,6 +130,7 @@ unsafe extern "C" {
     pub(crate) safe fn gdma_page_of_mfn(mfn: u64) -> *mut GrantTable;
     pub(crate) fn gdma_page_put(mfn: u64);
     pub(crate) fn gdma_page_put_and_type(mfn: u64);
+    pub(crate) fn gdma_pages_put(mfn: u64, count: u32, has_type: bool);
     pub(crate) fn gdma_page_leave_to_page_tables(mfn: u64, has_type: bool);
     pub(crate) fn gdma_page_copy(
         to: u64,
@@ -169,6 +170,15 @@ unsafe extern "C" {
         take_type: bool,
         io: bool,
     ) -> i64;
+    pub(crate) fn gdma_pin_run(
+        owner: *mut Domain,
+        gfn: u64,
+        most: u32,
+        write: bool,
+        mfn: *mut u64,
+        count: *mut u32,
+    ) -> c_int;
+    pub(crate) fn gdma_is_above_memory(domain: *const Domain, gfn: u64) -> bool;
     pub(crate) fn gdma_gfn_is_hole(domain: *mut Domain, gfn: u64) -> bool;
     pub(crate) fn gdma_cpu_map_needs_identity(holder: *const Domain) -> bool;
     pub(crate) fn gdma_cpu_map(

@@ -12,7 +12,7 @@ use core::{
 use hv::{
     addr::{Gfn, Mfn, PAGE_SIZE},
     host::{
-        Domain, Frame, FrameError, Given, LoosePage, OfferError, OutOfMemory, SharedPage,
+        Domain, Frame, FrameError, FrameRun, Given, LoosePage, OfferError, OutOfMemory, SharedPage,
         StealError, UnshareError,
     },
 };
@@ -217,6 +217,93 @@ impl Drop for XenFrame {
         }
         // SAFETY: the invariant: the reference is ours to give back.
         unsafe { self.put(self.has(TYPED)) }
+    }
+}
+
+/// References to pages that follow each other in the machine.
+///
+/// # Invariants
+///
+/// One to each of the `count` pages from `first` on, of which there is at least one, each
+/// with a writable-type reference if `typed`. The value owes them all.
+#[derive(Debug)]
+pub(crate) struct XenFrameRun {
+    first: Mfn,
+    count: u32,
+    typed: bool,
+}
+
+impl XenFrameRun {
+    /// See [`hv::host::Host::pin_run`].
+    pub(crate) fn pin(
+        owner: &XenDomain,
+        gfn: Gfn,
+        most: u32,
+        write: bool,
+    ) -> Result<Self, FrameError> {
+        let (mut mfn, mut count) = (0, 0);
+        // SAFETY: a live domain, any frame number, and room for the results.
+        let result = unsafe {
+            ffi::gdma_pin_run(
+                owner.as_ptr(),
+                gfn.number(),
+                most,
+                write,
+                &mut mfn,
+                &mut count,
+            )
+        };
+        if result != ffi::PIN_OKAY {
+            return Err(pin_error(result));
+        }
+        // On success the references are ours; types are for PV owners.
+        Ok(Self {
+            first: Mfn::new(mfn),
+            count,
+            typed: write && !owner.is_translated(),
+        })
+    }
+}
+
+impl FrameRun for XenFrameRun {
+    #[inline]
+    fn first(&self) -> Mfn {
+        self.first
+    }
+
+    #[inline]
+    fn count(&self) -> u32 {
+        self.count
+    }
+
+    fn append(&mut self, next: Self) -> Result<(), Self> {
+        let follows = self.first.checked_add(self.count.into()) == Some(next.first);
+        match self.count.checked_add(next.count) {
+            Some(count) if follows && self.typed == next.typed => {
+                mem::forget(next);
+                self.count = count;
+                Ok(())
+            }
+            _ => Err(next),
+        }
+    }
+
+    fn split_last(&mut self, count: u32) -> Option<Self> {
+        let left = self.count.checked_sub(count).filter(|&left| left != 0)?;
+        let first = self.first.checked_add(left.into())?;
+        self.count = left;
+        Some(Self {
+            first,
+            count,
+            typed: self.typed,
+        })
+    }
+}
+
+impl Drop for XenFrameRun {
+    fn drop(&mut self) {
+        // SAFETY: the invariant: the references are ours to give back.
+        unsafe { ffi::gdma_pages_put(self.first.number(), self.count, self.typed) }
     }
 }
 

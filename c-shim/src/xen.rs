@@ -26,7 +26,7 @@ use crate::{
     ffi,
     locks::{XenReadWrite, XenSpin},
     mapped::XenMapped,
-    page::{XenFrame, XenLoosePage, XenOfferedPage, XenSharedPage},
+    page::{XenFrame, XenFrameRun, XenLoosePage, XenOfferedPage, XenSharedPage},
     shared::Shared,
 };
 
@@ -86,6 +86,7 @@ impl Host for Xen {
     type Domain = XenDomain;
     type DomainRef = XenDomainRef;
     type Frame = XenFrame;
+    type FrameRun = XenFrameRun;
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
     type MappedMemory = XenMapped;
@@ -172,6 +173,16 @@ impl Host for Xen {
     ) -> Result<XenFrame, FrameError> {
         let io = io == IoMemory::Allowed;
         XenFrame::pin_gfn(owner, gfn, access.write, take_type, io)
+    }
+
+    fn pin_run(
+        &self,
+        owner: &XenDomain,
+        gfn: Gfn,
+        most: u32,
+        write: bool,
+    ) -> Result<XenFrameRun, FrameError> {
+        XenFrameRun::pin(owner, gfn, most, write)
     }
 
     #[inline(always)]
@@ -408,6 +419,11 @@ impl Host for Xen {
     fn gfn_is_hole(&self, domain: &XenDomain, gfn: Gfn) -> bool {
         // SAFETY: a live domain, any frame number.
         unsafe { ffi::gdma_gfn_is_hole(domain.as_ptr(), gfn.number()) }
+    }
+
+    fn is_above_memory(&self, domain: &XenDomain, gfn: Gfn) -> bool {
+        // SAFETY: a live domain, any frame number.
+        unsafe { ffi::gdma_is_above_memory(domain.as_ptr(), gfn.number()) }
     }
 
     fn iommu_page_sizes(&self, domain: &XenDomain) -> u64 {

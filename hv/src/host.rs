@@ -96,6 +96,24 @@ pub trait Frame: Sized + Send + Sync + core::fmt::Debug {
     fn leave_to_page_tables(self);
 }
 
+/// References to pages that follow each other in the machine, one to each, as
+/// [`Frame`] has to one. Dropping the value gives them all back, so one that is to be
+/// dropped in bounded time must be small: [`FrameRun::split_last`].
+pub trait FrameRun: Sized + Send + Sync + core::fmt::Debug {
+    /// The first machine frame.
+    fn first(&self) -> Mfn;
+
+    /// How many: at least one.
+    fn count(&self) -> u32;
+
+    /// Adds references to the frames behind these. `Err`: those of `next` are not, or
+    /// are of another kind; or there would be more than can be counted.
+    fn append(&mut self, next: Self) -> Result<(), Self>;
+
+    /// Takes the last `count` frames out. `None`, if not at least one would be left.
+    fn split_last(&mut self, count: u32) -> Option<Self>;
+}
+
 /// Why a page could not be taken back from the guest that it is shared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnshareError {
@@ -358,6 +376,8 @@ pub trait Host: Sized + Send + Sync + 'static {
     type DomainRef: Deref<Target = Self::Domain>;
     /// Counted reference to a page.
     type Frame: Frame;
+    /// Counted references to pages in a row.
+    type FrameRun: FrameRun;
     /// A page shared with a guest.
     type SharedPage: SharedPage<Self::Domain>;
     /// A page between two owners.
@@ -443,6 +463,20 @@ pub trait Host: Sized + Send + Sync + 'static {
         take_type: bool,
         io: IoMemory,
     ) -> Result<Self::Frame, FrameError>;
+
+    /// Takes a reference to each of some frames from `gfn` on: at least one, at most
+    /// `most` (which is not 0), no more than follow each other in the machine, and so
+    /// few that it is one bounded step. `owner` is the caller; only its own ordinary
+    /// memory will do. With `write`, each has a writable-type reference too, if the
+    /// pages of `owner` can have another type at all: those of a translated domain
+    /// cannot, and there the page reference says it all.
+    fn pin_run(
+        &self,
+        owner: &Self::Domain,
+        gfn: Gfn,
+        most: u32,
+        write: bool,
+    ) -> Result<Self::FrameRun, FrameError>;
 
     /// Takes one more reference to a page of `owner` that is known to be
     /// referenced by someone else at this moment.
@@ -593,6 +627,9 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// Whether the domain's own address space has nothing at this frame, so that
     /// a device frame of the same number is free in the default context.
     fn gfn_is_hole(&self, domain: &Self::Domain, gfn: Gfn) -> bool;
+
+    /// The domain's own address space has nothing at this frame, nor at any above it.
+    fn is_above_memory(&self, domain: &Self::Domain, gfn: Gfn) -> bool;
 
     /// Page sizes of the IOMMU, one bit per size.
     fn iommu_page_sizes(&self, domain: &Self::Domain) -> u64;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
-//! Command numbers and the limits that hold for every command.
-//!
-//! Numbers 9 and 10 belong to commands of later versions (windows) and answer
-//! `-ENOSYS` like any unknown number.
+//! Command numbers and the limits that hold for every command. A number that is not here
+//! answers `-ENOSYS`.
 
 /// Ask for the ABI version, limits and usage: array of `xen_gdma_query`.
 pub const XEN_GDMA_OP_QUERY: u32 = 0;
@@ -22,6 +20,10 @@ pub const XEN_GDMA_OP_UNMAP: u32 = 6;
 pub const XEN_GDMA_OP_REGISTER_ARGS: u32 = 7;
 /// Complete what `NO_FLUSH` left: array of `xen_gdma_flush`.
 pub const XEN_GDMA_OP_FLUSH: u32 = 8;
+/// Map a large stretch of memory for good: array of `xen_gdma_window_create`.
+pub const XEN_GDMA_OP_WINDOW_CREATE: u32 = 9;
+/// End such a mapping: array of `xen_gdma_window_destroy`.
+pub const XEN_GDMA_OP_WINDOW_DESTROY: u32 = 10;
 /// Find a mapping by device address or by guest address: array of
 /// `xen_gdma_lookup`.
 pub const XEN_GDMA_OP_LOOKUP: u32 = 11;

@@ -17,6 +17,7 @@
 //! | [`device`] | which DMA treatment one device needs |
 //! | [`context`] | device address spaces of a domain's own, and moving devices to them |
 //! | [`mapping`] | `map` and `unmap`: making frames reachable to devices |
+//! | [`window`] | `window_create` and `window_destroy`: memory that stays mapped |
 //! | [`lookup`] | from device address to source and back |
 //! | [`fault`] | what the IOMMU has stopped |
 //! | [`control`] | revocation, limits, counters |
@@ -37,6 +38,7 @@ pub mod grant;
 pub mod lookup;
 pub mod mapping;
 pub mod query;
+pub mod window;
 
 pub use errno::Errno;
 

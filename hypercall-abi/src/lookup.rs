@@ -28,8 +28,8 @@ pub struct Lookup {
     pub pad0: u16,
     /// IN: the address asked for.
     pub addr: u64,
-    /// IN: GADDR: which of several mappings of the frame, counting from 0 (the
-    /// newest); DADDR: 0.
+    /// IN: GADDR: which of several mappings of the frame, counting from 0: those
+    /// made by `map`, the newest first, then windows, the newest first; DADDR: 0.
     pub index: u32,
     /// OUT: 0 or a negative error number.
     pub status: i32,

@@ -123,7 +123,7 @@ const _: () = assert!(size_of::<Flush>() == 8);
 ///
 /// Element errors: `-EINVAL` unknown flag, fields of the other form not zero, or
 /// `daddr` not page aligned; `-ENOENT` no such context, stale or unknown handle, no mapping of
-/// exactly that range; `-EIO` the IOMMU refused, and the mapping stays.
+/// exactly that range; `-EOPNOTSUPP` it is a window, which `window_destroy` ends; `-EIO` the IOMMU refused, and the mapping stays.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

@@ -12,6 +12,7 @@ use hypercall_abi::{
         Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT, XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ,
         XEN_GDMA_MAP_WRITE, XEN_GDMA_UNMAP_BY_DADDR,
     },
+    window::WindowCreate,
 };
 
 /// Devices may read.
@@ -39,6 +40,29 @@ pub fn map_grant(granter: u16, gref: u64, nr_frames: u32, flags: u32) -> Map {
         nr_frames,
         flags,
         ..Map::default()
+    }
+}
+
+/// A window of own frames.
+pub fn window_own(gfn: u64, nr_frames: u32, flags: u32) -> WindowCreate {
+    WindowCreate {
+        kind: XEN_GDMA_MAP_OWN,
+        source: gfn,
+        nr_frames,
+        flags,
+        ..WindowCreate::default()
+    }
+}
+
+/// A window of a run of grants.
+pub fn window_grant(granter: u16, gref: u64, nr_frames: u32, flags: u32) -> WindowCreate {
+    WindowCreate {
+        kind: XEN_GDMA_MAP_GRANT,
+        domid: granter,
+        source: gref,
+        nr_frames,
+        flags,
+        ..WindowCreate::default()
     }
 }
 

@@ -8,7 +8,15 @@ use hypercall_abi::{
     control::{Revoke, SetLimits, Stats, XEN_GDMA_LIMIT_KEEP},
 };
 
-use super::{attach::MOST_CONTEXTS, context::Source, flush, space::Space, unmap::take_back};
+use super::{
+    attach::MOST_CONTEXTS,
+    context::Source,
+    flush,
+    map::MapError,
+    space::Space,
+    unmap::take_back,
+    window::{Ending, Step},
+};
 use crate::{
     addr::{DomId, GrantRef},
     host::{Domain, Host},
@@ -73,7 +81,7 @@ pub fn revoke<H: Host>(
         // Each is at least looked at.
         work += 1;
         if work <= FRAMES_PER_STEP {
-            match revoke_in(host, &holder, held, space, source, &mut work) {
+            match revoke_in(host, &holder, held, space, (source, gref), &mut work) {
                 Ok(()) => {}
                 Err(RevokeFailed) => failed = true,
             }
@@ -98,14 +106,14 @@ fn revoke_in<H: Host>(
     holder: &H::Domain,
     held: &DomainState<H>,
     space: &Space<H>,
-    source: Source,
+    (source, gref): (Source, GrantRef),
     work: &mut u32,
 ) -> Result<(), RevokeFailed> {
     let mut given_up = true;
     while *work <= FRAMES_PER_STEP {
         let mut context = space.context.lock();
         given_up = context.doom(source);
-        let Some(found) = context.by_source(source, 0) else {
+        let Some(found) = context.page_by_source(source) else {
             break;
         };
         match take_back(host, holder, held, space, &mut context, &found.mapping) {
@@ -117,6 +125,13 @@ fn revoke_in<H: Host>(
         }
         held.dma.counters.revoked.fetch_add(1, Ordering::Relaxed);
     }
+    let ending = Ending {
+        host,
+        holder,
+        state: held,
+        space,
+    };
+    given_up &= revoke_windows(&ending, (source, gref), work);
     // What the holder itself has unmapped and not flushed is reachable as well; and
     // whatever failed, freed tables must not be walked any more.
     let flushed = flush::flush(host, holder, held, space);
@@ -125,6 +140,39 @@ fn revoke_in<H: Host>(
     } else {
         Err(RevokeFailed)
     }
+}
+
+/// Ends windows that have a reference, as far as `work` allows. False: the IOMMU has
+/// refused to give one up.
+fn revoke_windows<H: Host>(
+    ending: &Ending<'_, H>,
+    (source, gref): (Source, GrantRef),
+    work: &mut u32,
+) -> bool {
+    while *work <= FRAMES_PER_STEP {
+        let handle = {
+            let mut context = ending.space.context.lock();
+            let Some((handle, can_end)) = context.window_with(source) else {
+                return true;
+            };
+            if !can_end {
+                return false;
+            }
+            let pins = &ending.state.dma.pins;
+            context.keep_last(handle, gref);
+            if context.end_window(pins, handle, MapError::Revoked) {
+                let counters = &ending.state.dma.counters;
+                counters.revoked.fetch_add(1, Ordering::Relaxed);
+            }
+            handle
+        };
+        match ending.step(handle) {
+            Step::More(done) => *work += done,
+            Step::Gone(_) => *work += 1,
+            Step::Refused | Step::Complete => return false,
+        }
+    }
+    true
 }
 
 /// Why a `set_limits` or `stats` element failed.

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::{context::DmaPin, space::Space};
 use crate::{
+    grant::Pin,
     host::{Domain, Host},
     state::DomainState,
     sync::SpinLock,
@@ -14,7 +15,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushFailed;
 
-/// Flushes once for everything that waits in `space`, then gives the frames back.
+/// Flushes once for everything that waits in `space`, then gives the frames back; those
+/// of windows are left to whoever ends the window.
 ///
 /// Takes the context's lock and, never at the same time, granters' table locks.
 /// Bounded by the number of frames waiting, which callers keep small.
@@ -42,8 +44,9 @@ pub fn flush<H: Host>(
         failed.fetch_add(1, Ordering::Relaxed);
         return Err(FlushFailed);
     };
+    let windows = context.windows_flushed(chain.number, &proof);
     drop(context);
-    if chain.count != 0 {
+    if chain.count != 0 || windows {
         state.dma.counters.flushes.fetch_add(1, Ordering::Relaxed);
     }
     let quota = &state.dma.pins;
@@ -60,10 +63,15 @@ pub fn flush<H: Host>(
 pub(super) fn release<H: Host>(host: &H, pin: DmaPin<H::Frame>) {
     match pin {
         DmaPin::Own { frame, .. } => drop(frame),
-        DmaPin::Grant(pin) => match host.domain(pin.granter()) {
-            Some(granter) => pin.release(host, &granter),
-            // The page reference keeps its owner in existence.
-            None => log::error!("granter {} vanished while pinned", pin.granter()),
-        },
+        DmaPin::Grant(pin) => release_grant(host, pin),
+    }
+}
+
+/// The same, of a grant.
+pub(super) fn release_grant<H: Host>(host: &H, pin: Pin<H::Frame>) {
+    match host.domain(pin.granter()) {
+        Some(granter) => pin.release(host, &granter),
+        // The page reference keeps its owner in existence.
+        None => log::error!("granter {} vanished while pinned", pin.granter()),
     }
 }

@@ -103,19 +103,25 @@ impl From<MapError> for Errno {
 const GRANT_DMA_ADDR: u64 = 1 << XEN_GDMA_GRANT_DMA_BIT;
 
 /// Where the frames come from, as the guest says.
-#[derive(Clone, Copy, Debug)]
-enum Source {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The caller's, from this frame on.
     Own(Gfn),
+    /// Grants of a domain, from this reference on.
     Grant(DomId, u64),
 }
 
-/// A `map` element that makes sense by itself.
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    source: Source,
-    count: u32,
-    access: Access,
-    wanted: Option<Dfn>,
+/// A `map` or `window_create` element that makes sense by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is to be mapped.
+    pub source: Source,
+    /// How many frames.
+    pub count: u32,
+    /// What devices may do.
+    pub access: Access,
+    /// Where the guest wants it.
+    pub wanted: Option<Dfn>,
     /// Into the first page.
     offset: u64,
     /// The flush can wait until another call.
@@ -123,7 +129,7 @@ struct Request {
 }
 
 impl Request {
-    fn parse(op: &Map) -> Result<Self, MapError> {
+    pub(super) fn parse(op: &Map) -> Result<Self, MapError> {
         const KNOWN: u32 =
             XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE | XEN_GDMA_MAP_FIXED | XEN_GDMA_NO_FLUSH;
         if op.pad0 != 0 {
@@ -158,7 +164,7 @@ impl Request {
     }
 
     /// A device address that the guest has chosen is inside `range`.
-    fn fits(&self, range: DfnRange) -> bool {
+    pub(super) fn fits(&self, range: DfnRange) -> bool {
         self.wanted.is_none_or(|first| {
             range
                 .index_of(first)
@@ -266,10 +272,10 @@ pub fn default_range<H: Host>(host: &H, holder: &H::Domain) -> Option<DfnRange> 
 }
 
 /// Where a mapping goes.
-struct Place<'a, H: Host> {
-    holder: &'a H::Domain,
-    state: &'a DomainState<H>,
-    space: &'a Space<H>,
+pub(super) struct Place<'a, H: Host> {
+    pub holder: &'a H::Domain,
+    pub state: &'a DomainState<H>,
+    pub space: &'a Space<H>,
 }
 
 impl<H: Host> Place<'_, H> {
@@ -290,7 +296,7 @@ impl<H: Host> Place<'_, H> {
     }
 
     /// The context's device frames.
-    fn open(&self, host: &H) -> Result<DfnRange, MapError> {
+    pub fn open(&self, host: &H) -> Result<DfnRange, MapError> {
         if let Some(range) = self.space.context.lock().range() {
             return Ok(range);
         }
@@ -299,7 +305,12 @@ impl<H: Host> Place<'_, H> {
         context.open(range).map_err(MapError::Reserve)
     }
 
-    fn find_granter(&self, host: &H, request: &Request) -> Result<Option<H::DomainRef>, MapError> {
+    /// The granter, if there is to be one, and if access control agrees.
+    pub fn find_granter(
+        &self,
+        host: &H,
+        request: &Request,
+    ) -> Result<Option<H::DomainRef>, MapError> {
         let Source::Grant(domid, _) = request.source else {
             return Ok(None);
         };
@@ -465,34 +476,45 @@ fn pin_one<H: Host>(
     request: &Request,
     nth: u32,
 ) -> Result<DmaPin<H::Frame>, MapError> {
-    let write = request.access.write;
-    match (request.source, granter) {
-        (Source::Grant(_, first), Some(granter)) => {
-            // A reference of more than 32 bits is outside every table.
-            let gref = first
-                .checked_add(u64::from(nth))
-                .and_then(|gref| u32::try_from(gref).ok())
-                .ok_or(MapError::Pin(PinError::OutOfRange { entries: 0 }))?;
-            let usage = Usage {
-                kind: PinKind::Device,
-                write,
-                take_type: write,
-                io: IoMemory::Refused,
-            };
-            Pin::take(host, granter, GrantRef(gref), holder.id(), usage)
-                .map(DmaPin::Grant)
-                .map_err(MapError::Pin)
+    match request.source {
+        Source::Grant(domid, first) => {
+            let granter = granter.ok_or(MapError::NoGranter(domid))?;
+            pin_grant(host, holder, granter, first, nth, request.access).map(DmaPin::Grant)
         }
-        (Source::Grant(domid, _), None) => Err(MapError::NoGranter(domid)),
-        (Source::Own(first), _) => {
+        Source::Own(first) => {
             let gfn = first
                 .checked_add(u64::from(nth))
                 .ok_or(MapError::Frame(FrameError::NotMemory))?;
+            let write = request.access.write;
             host.pin_gfn(holder, gfn, request.access, write, IoMemory::Refused)
                 .map(|frame| DmaPin::Own { frame, gfn })
                 .map_err(MapError::Frame)
         }
     }
+}
+
+/// Pins the reference `nth` places behind `first`, for devices of `holder`.
+#[inline]
+pub(super) fn pin_grant<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    granter: &H::Domain,
+    first: u64,
+    nth: u32,
+    access: Access,
+) -> Result<Pin<H::Frame>, MapError> {
+    // A reference of more than 32 bits is outside every table.
+    let gref = first
+        .checked_add(u64::from(nth))
+        .and_then(|gref| u32::try_from(gref).ok())
+        .ok_or(MapError::Pin(PinError::OutOfRange { entries: 0 }))?;
+    let usage = Usage {
+        kind: PinKind::Device,
+        write: access.write,
+        take_type: access.write,
+        io: IoMemory::Refused,
+    };
+    Pin::take(host, granter, GrantRef(gref), holder.id(), usage).map_err(MapError::Pin)
 }
 
 /// How far the IOMMU got when it refused to map.

@@ -8,6 +8,7 @@
 //! | [`attach`] | contexts: making and ending them, moving devices |
 //! | [`map`] | validation of `map`, pinning of the frames, programming of the IOMMU |
 //! | [`unmap`] | `unmap`, and the release of what a dying domain leaves |
+//! | [`window`] | large mappings, made and ended in bounded steps |
 //! | [`flush`] | the IOTLB flush, and what may happen only after it |
 //! | [`lookup`] | both directions of the look-up |
 //! | [`faults`] | what the IOMMU has stopped devices from doing |
@@ -45,6 +46,7 @@ pub mod space;
 mod turn;
 pub mod unflushed;
 pub mod unmap;
+pub mod window;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

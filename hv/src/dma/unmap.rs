@@ -13,8 +13,10 @@ use super::{
     arguments,
     context::{Context, Handle, Mapping},
     flush,
+    map::MapError,
     space::Space,
     turn::{NoContext, Turn},
+    window::{Ended, Ending},
 };
 use crate::{
     addr::{Dfn, PAGE_SIZE},
@@ -36,6 +38,8 @@ pub enum UnmapError {
     NoContext,
     /// Stale or unknown handle, or no mapping of exactly this range.
     NoMapping,
+    /// It is a window.
+    IsWindow,
     /// The IOMMU refused; the mapping stays.
     Iommu,
 }
@@ -51,6 +55,7 @@ impl From<UnmapError> for Errno {
         match error {
             UnmapError::BadField(_) => Self::Inval,
             UnmapError::NoContext | UnmapError::NoMapping => Self::NoEnt,
+            UnmapError::IsWindow => Self::OpNotSupp,
             UnmapError::Iommu => Self::Io,
         }
     }
@@ -79,15 +84,24 @@ fn parse(op: &Unmap) -> Result<Name, UnmapError> {
     }
 }
 
-fn find<H: Host>(host: &H, context: &Context<H>, name: &Name) -> Option<Mapping> {
-    match *name {
-        Name::Handle(handle) => context.by_handle(host, handle),
+fn find<H: Host>(host: &H, context: &Context<H>, name: &Name) -> Result<Mapping, UnmapError> {
+    let named = match *name {
+        Name::Handle(handle) => {
+            if context.is_live_window(handle) {
+                return Err(UnmapError::IsWindow);
+            }
+            context.by_handle(host, handle)
+        }
         Name::Range(first, count) => context
             .by_dfn(host, first)
             .map(|found| found.mapping)
             .filter(|mapping| {
                 mapping.range.first == first && mapping.range.count == u64::from(count)
             }),
+    };
+    match named {
+        Some(mapping) if context.is_live_window(mapping.handle) => Err(UnmapError::IsWindow),
+        named => named.ok_or(UnmapError::NoMapping),
     }
 }
 
@@ -133,7 +147,7 @@ impl<'a, H: Host> Unmaps<'a, H> {
         let (holder, state) = (self.turn.holder, self.turn.state);
         let space = self.turn.space().ok_or(UnmapError::NoContext)?;
         let mut context = space.context.lock();
-        let mapping = find(host, &context, &name).ok_or(UnmapError::NoMapping)?;
+        let mapping = find(host, &context, &name)?;
         let done = take_back(host, holder, state, space, &mut context, &mapping);
         let flush_soon = deferred && host.must_flush_soon(context.pending_flags());
         drop(context);
@@ -320,6 +334,9 @@ pub(super) fn release_space<H: Host>(
     state: &DomainState<H>,
     space: &Space<H>,
 ) -> Emptied {
+    if let Some(not_yet) = release_windows(host, holder, state, space) {
+        return not_yet;
+    }
     loop {
         let mut context = space.context.lock();
         let Some(mapping) = context.any_mapping() else {
@@ -351,5 +368,43 @@ pub(super) fn release_space<H: Host>(
         pinned if pinned == context.stuck() => Emptied::Stuck,
         // Another vcpu has not finished what it began before.
         _ => Emptied::Preempted,
+    }
+}
+
+/// Ends all windows of such a context. `None`: there are none any more.
+fn release_windows<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    space: &Space<H>,
+) -> Option<Emptied> {
+    let ending = Ending {
+        host,
+        holder,
+        state,
+        space,
+    };
+    loop {
+        let (handle, range, access) = {
+            let mut context = space.context.lock();
+            let handle = context.any_window()?;
+            context.end_window(&state.dma.pins, handle, MapError::NoContext);
+            let access = context.window(handle)?.access();
+            (handle, context.window_range(handle)?, access)
+        };
+        match ending.end(handle) {
+            Ended::Gone => {}
+            Ended::Preempted => return Some(Emptied::Preempted),
+            Ended::Refused if flush::flush(host, holder, state, space).is_err() => {
+                return Some(Emptied::Stuck);
+            }
+            Ended::Refused => {
+                return Some(Emptied::Refused(Mapping {
+                    handle,
+                    range,
+                    access,
+                }));
+            }
+        }
     }
 }

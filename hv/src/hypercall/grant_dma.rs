@@ -12,7 +12,8 @@ use hypercall_abi::{
         XEN_GDMA_OP_FAULTS, XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP,
         XEN_GDMA_OP_MAP_REG, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
         XEN_GDMA_OP_REGISTER_ARGS, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS,
-        XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG,
+        XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG, XEN_GDMA_OP_WINDOW_CREATE,
+        XEN_GDMA_OP_WINDOW_DESTROY,
     },
     context::{ContextCreate, ContextDestroy, DeviceAttach},
     control::{Revoke, SetLimits, Stats},
@@ -21,6 +22,7 @@ use hypercall_abi::{
     lookup::Lookup,
     mapping::{Flush, Map, Unmap},
     query::Query,
+    window::{WindowCreate, WindowDestroy},
 };
 
 use super::{
@@ -39,6 +41,7 @@ use crate::{
         query::{query, query_device},
         single,
         unmap::Unmaps,
+        window::{self, Progress},
     },
     host::{Domain, Host},
     state::DomainState,
@@ -118,6 +121,14 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer
                 Err(error) => (Errno::from(error).wire(), HEAVY),
             })
         }
+        XEN_GDMA_OP_WINDOW_CREATE => run(host, &mut WindowCommand::<H> { caller, state }, call),
+        XEN_GDMA_OP_WINDOW_DESTROY => each(host, call, |op: &mut WindowDestroy| {
+            match window::destroy(host, caller, state, op) {
+                Ok(Progress::Done) => (0, HEAVY),
+                Ok(Progress::Preempted) => (0, UNFINISHED),
+                Err(error) => (Errno::from(error).wire(), HEAVY),
+            }
+        }),
         XEN_GDMA_OP_LOOKUP => each(host, call, |op: &mut Lookup| {
             // Each step of the index follows one link of a list.
             let steps = op.index.min(XEN_GDMA_MAX_BATCH);
@@ -228,7 +239,8 @@ with_status!(
     RegisterArgs,
     Revoke,
     SetLimits,
-    Stats
+    Stats,
+    WindowDestroy
 );
 
 /// A command whose elements have nothing to do with each other. The function returns
@@ -313,5 +325,32 @@ impl<H: Host> Command<H> for UnmapCommand<'_, H> {
 
     fn finish(&mut self, host: &H, preempted: bool) -> Result<(), Errno> {
         self.unmaps.finish(host, preempted).map_err(|_| Errno::Io)
+    }
+}
+
+struct WindowCommand<'a, H: Host> {
+    caller: &'a H::Domain,
+    state: &'a DomainState<H>,
+}
+
+impl<H: Host> Command<H> for WindowCommand<'_, H> {
+    type Element = WindowCreate;
+
+    fn work(&mut self, host: &H, element: &mut WindowCreate) -> u32 {
+        match window::create(host, self.caller, self.state, element) {
+            Ok(Progress::Preempted) => return UNFINISHED,
+            Ok(Progress::Done) => element.status = 0,
+            Err(error) => {
+                log::debug!("{} window: {error:?}", self.caller.id());
+                element.status = Errno::from(error).wire();
+            }
+        }
+        HEAVY
+    }
+
+    fn undo(&mut self, host: &H, elements: &[WindowCreate]) {
+        for lost in elements.iter().filter(|element| element.status == 0) {
+            window::lose(host, self.state, lost);
+        }
     }
 }

@@ -66,6 +66,16 @@
 #define XEN_GDMA_OP_FLUSH 8
 
 /**
+ * Map a large stretch of memory for good: array of `xen_gdma_window_create`.
+ */
+#define XEN_GDMA_OP_WINDOW_CREATE 9
+
+/**
+ * End such a mapping: array of `xen_gdma_window_destroy`.
+ */
+#define XEN_GDMA_OP_WINDOW_DESTROY 10
+
+/**
  * Find a mapping by device address or by guest address: array of
  * `xen_gdma_lookup`.
  */
@@ -337,6 +347,11 @@
  * Arguments can be passed in memory that the vcpu registered.
  */
 #define XEN_GDMA_CAP_REGISTERED_ARGS (1 << 6)
+
+/**
+ * Most windows of one context.
+ */
+#define XEN_GDMA_MAX_WINDOWS 64
 
 /**
  * One element of `XEN_GDMA_OP_QUERY`.
@@ -640,7 +655,7 @@ struct xen_gdma_map {
  *
  * Element errors: `-EINVAL` unknown flag, fields of the other form not zero, or
  * `daddr` not page aligned; `-ENOENT` no such context, stale or unknown handle, no mapping of
- * exactly that range; `-EIO` the IOMMU refused, and the mapping stays.
+ * exactly that range; `-EOPNOTSUPP` it is a window, which `window_destroy` ends; `-EIO` the IOMMU refused, and the mapping stays.
  */
 struct xen_gdma_unmap {
   /**
@@ -688,6 +703,106 @@ struct xen_gdma_flush {
 };
 
 /**
+ * One element of `XEN_GDMA_OP_WINDOW_CREATE`.
+ *
+ * As `xen_gdma_map`, for any number of frames. Without FIXED the device address is
+ * chosen so that large pages fit: congruent to the guest's address of the first own
+ * frame, or (grants) a multiple of the large page size, if there is such a place.
+ * Each frame is pinned, and counts against the limit of pinned frames. There is one
+ * flush at the end; where the hardware needs none, none.
+ *
+ * `unmap` refuses windows. A granter who revokes one reference of a window ends the
+ * whole window, as with any mapping.
+ *
+ * Xen may interrupt the call, and go on where it was when the same vcpu makes it again,
+ * as it does by itself. A vcpu that makes another `window_create` in the context
+ * instead ends what it had begun; so does the end of the context. Until then what was
+ * begun counts against the limits.
+ *
+ * An element that fails changes nothing, unless a flush fails: then the frames stay
+ * pinned until one succeeds, and are given back by the next `window_create` in the
+ * context. The same happens to a window whose results cannot be written. Element
+ * errors are those of `xen_gdma_map`, in the same order, but:
+ *
+ * | error | when |
+ * |---|---|
+ * | `-EINVAL` | also: a `kind` other than OWN and GRANT, or NO_FLUSH; `nr_frames` 0, but no upper limit |
+ * | `-ENOBUFS` | also: the context has `XEN_GDMA_MAX_WINDOWS` windows |
+ * | `-EEXIST`, `-ENOSPC` | also, in the default context: the caller has a frame of its own at a device address of the window |
+ * | `-EACCES` | also: the granter has revoked a reference meanwhile |
+ * | `-ENOENT` | also: the context is being destroyed |
+ */
+struct xen_gdma_window_create {
+  /**
+   * IN: the context.
+   */
+  uint32_t context;
+  /**
+   * IN: `XEN_GDMA_MAP_OWN` or `XEN_GDMA_MAP_GRANT`.
+   */
+  uint16_t kind;
+  /**
+   * IN: the granter (`XEN_GDMA_DOMID_SELF` for the caller); OWN: 0.
+   */
+  uint16_t domid;
+  /**
+   * IN: first guest frame number, or first grant reference.
+   */
+  uint64_t source;
+  /**
+   * IN: number of consecutive frames or references.
+   */
+  uint32_t nr_frames;
+  /**
+   * IN: `XEN_GDMA_MAP_READ`, `XEN_GDMA_MAP_WRITE`, `XEN_GDMA_MAP_FIXED`.
+   */
+  uint32_t flags;
+  /**
+   * IN: with FIXED the wanted device address, else 0. OUT: device address of the
+   * first byte; unchanged on error.
+   */
+  uint64_t daddr;
+  /**
+   * OUT: names the window for `window_destroy`, together with `context`; never 0,
+   * and never given out twice for contexts of one number.
+   */
+  uint64_t handle;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+  /**
+   * IN: zero.
+   */
+  uint32_t pad0;
+};
+
+/**
+ * One element of `XEN_GDMA_OP_WINDOW_DESTROY`.
+ *
+ * When its status is 0, no device can reach the window's frames any more: one IOTLB
+ * flush has succeeded (more if Xen interrupts the call), and every frame is given back.
+ *
+ * Element errors: `-ENOENT` no such context, or stale or unknown handle, or one of
+ * `map`; `-EIO` the IOMMU failed: devices may reach a part of the window still, `lookup`
+ * does not find it any more, and another `window_destroy` with the handle tries again.
+ */
+struct xen_gdma_window_destroy {
+  /**
+   * IN: the window's handle.
+   */
+  uint64_t handle;
+  /**
+   * IN: the context.
+   */
+  uint32_t context;
+  /**
+   * OUT: 0 or a negative error number.
+   */
+  int32_t status;
+};
+
+/**
  * One element of `XEN_GDMA_OP_LOOKUP`.
  *
  * Element errors: `-EINVAL` padding not zero, unknown `kind`, or `index` not 0
@@ -712,8 +827,8 @@ struct xen_gdma_lookup {
    */
   uint64_t addr;
   /**
-   * IN: GADDR: which of several mappings of the frame, counting from 0 (the
-   * newest); DADDR: 0.
+   * IN: GADDR: which of several mappings of the frame, counting from 0: those
+   * made by `map`, the newest first, then windows, the newest first; DADDR: 0.
    */
   uint32_t index;
   /**

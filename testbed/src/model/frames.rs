@@ -8,7 +8,7 @@ use std::{
 
 use hv::{
     addr::{Mfn, PAGE_SIZE},
-    host::{Frame, FrameError},
+    host::{Frame, FrameError, FrameRun},
 };
 
 use super::{machine::Inner, shared::SharedMemory};
@@ -276,6 +276,43 @@ impl Drop for PinnedFrame {
                 state.put(mfn, typed);
             }
         }
+    }
+}
+
+/// References to frames in a row.
+#[derive(Debug)]
+pub struct PinnedRun(Vec<PinnedFrame>);
+
+impl PinnedRun {
+    /// Of these, at least one, which follow each other.
+    pub(super) fn new(frames: Vec<PinnedFrame>) -> Self {
+        assert!(!frames.is_empty(), "a run of nothing");
+        Self(frames)
+    }
+}
+
+impl FrameRun for PinnedRun {
+    fn first(&self) -> Mfn {
+        self.0[0].mfn()
+    }
+
+    fn count(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    fn append(&mut self, mut next: Self) -> Result<(), Self> {
+        let behind = self.0[0].mfn + self.0.len() as u64;
+        if next.0[0].mfn != behind || next.0[0].typed != self.0[0].typed {
+            return Err(next);
+        }
+        self.0.append(&mut next.0);
+        Ok(())
+    }
+
+    fn split_last(&mut self, count: u32) -> Option<Self> {
+        assert!(count > 0, "nothing split off");
+        let left = self.0.len().checked_sub(count as usize)?;
+        (left > 0).then(|| Self(self.0.split_off(left)))
     }
 }
 

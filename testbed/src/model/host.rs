@@ -21,7 +21,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     domain::{Backing, ModelDomain},
-    frames::{Kind, NOBODY, PinnedFrame},
+    frames::{Kind, NOBODY, PinnedFrame, PinnedRun},
     guest::GUEST_LIMIT,
     iommu::{Device, Iommu, ModelIoContext, TABLES_FREED, TablesId},
     locks::{RankedMutex, RankedReadWrite, assert_none_held},
@@ -75,6 +75,7 @@ impl Host for Machine {
     type Domain = ModelDomain;
     type DomainRef = Box<ModelDomain>;
     type Frame = PinnedFrame;
+    type FrameRun = PinnedRun;
     type SharedPage = ModelSharedPage;
     type MappedMemory = MappedFrames;
     type LoosePage = ModelLoosePage;
@@ -174,6 +175,37 @@ impl Host for Machine {
                 Err(FrameError::NotMemory)
             }
         }
+    }
+
+    fn pin_run(
+        &self,
+        owner: &ModelDomain,
+        gfn: Gfn,
+        most: u32,
+        write: bool,
+    ) -> Result<PinnedRun, FrameError> {
+        assert_eq!(owner.id().0, self.current, "only the caller's memory");
+        assert!(most > 0, "a run of nothing");
+        let mut frames: Vec<PinnedFrame> = Vec::new();
+        // What one entry of large page tables maps.
+        let end = gfn.number() | 511;
+        for gfn in (gfn.number()..=end).take(most as usize) {
+            let access = Access { read: true, write };
+            let pinned = self.pin_gfn(owner, Gfn::new(gfn), access, write, IoMemory::Refused);
+            let next = match pinned {
+                Ok(next) => next,
+                Err(error) if frames.is_empty() => return Err(error),
+                Err(_) => break,
+            };
+            let follows = frames
+                .last()
+                .is_none_or(|last| last.mfn().checked_add(1) == Some(next.mfn()));
+            if !follows {
+                break;
+            }
+            frames.push(next);
+        }
+        Ok(PinnedRun::new(frames))
     }
 
     fn pin_again(
@@ -482,8 +514,18 @@ impl Host for Machine {
             .contains_key(&(domain.id().0, gfn.number()))
     }
 
+    fn is_above_memory(&self, domain: &ModelDomain, gfn: Gfn) -> bool {
+        let state = self.state();
+        let from = (domain.id().0, gfn.number());
+        state.p2m.range(from..=(from.0, u64::MAX)).next().is_none()
+    }
+
     fn iommu_page_sizes(&self, _domain: &ModelDomain) -> u64 {
-        1 << 12
+        if self.state().switches.large_pages {
+            1 << 12 | 1 << 21
+        } else {
+            1 << 12
+        }
     }
 
     fn share<T: Send + Sync>(&self, value: T) -> Result<Arc<T>, OutOfMemory> {

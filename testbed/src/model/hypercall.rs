@@ -8,7 +8,10 @@ use hv::{
     hypercall::{Answer, Call, Hypercall, grant_dma, grant_table},
 };
 use hypercall_abi::{
-    command::{XEN_GDMA_ARGS_REGISTERED, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_REVOKE},
+    command::{
+        XEN_GDMA_ARGS_REGISTERED, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_REVOKE,
+        XEN_GDMA_OP_WINDOW_CREATE, XEN_GDMA_OP_WINDOW_DESTROY,
+    },
     grant::{GNTTABOP_CMD_MASK, GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -145,11 +148,14 @@ impl Machine {
                 } => {
                     assert_eq!(resume & GNTTABOP_CMD_MASK, 0, "bits of the command");
                     // The end of a context, and of all mappings of a reference, takes
-                    // several steps, of which each gives frames back.
+                    // several steps, of which each gives frames back; so do windows.
                     let ends_context = number == Number::GrantDma
                         && matches!(
                             cmd & !XEN_GDMA_ARGS_REGISTERED,
-                            XEN_GDMA_OP_CONTEXT_DESTROY | XEN_GDMA_OP_REVOKE
+                            XEN_GDMA_OP_CONTEXT_DESTROY
+                                | XEN_GDMA_OP_REVOKE
+                                | XEN_GDMA_OP_WINDOW_CREATE
+                                | XEN_GDMA_OP_WINDOW_DESTROY
                         );
                     let progress =
                         elements > 0 || resume > cmd & !GNTTABOP_CMD_MASK || ends_context;

@@ -136,6 +136,15 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// It failed.
+    pub fn refused(&self) -> bool {
+        match *self {
+            Self::Map { ok, .. } | Self::Unmap { ok, .. } | Self::Flush { ok, .. } => !ok,
+        }
+    }
+}
+
 /// Moments at which a test may interfere.
 pub enum Moment<'a> {
     /// Before an atomic access to a grant entry.
@@ -219,6 +228,8 @@ pub struct Switches {
     pub no_transfer: bool,
     /// Preemption.
     pub preempt: Preempt,
+    /// The IOMMU has pages of 2 MiB.
+    pub large_pages: bool,
     /// There is no PCI.
     pub no_pci: bool,
     /// Contexts that the IOMMUs can tell apart, if these are few.
@@ -550,6 +561,18 @@ impl Machine {
                 state.frames.skip();
             }
             let mfn = state.frames.allocate(domain, Kind::Ram);
+            state.p2m.insert((domain, gfn), Backing::Ram(mfn));
+        }
+    }
+
+    /// The same, with machine frames that follow each other, the first of which is
+    /// congruent to the guest frame modulo pages of 2 MiB.
+    pub fn populate_in_a_row(&self, domain: u16, first: u64, count: u64) {
+        let mut state = self.state();
+        let base = 0x100_0000 * (1 + u64::from(domain));
+        for gfn in first..first + count {
+            let mfn = base + gfn;
+            state.frames.allocate_at(mfn, domain, Kind::Ram);
             state.p2m.insert((domain, gfn), Backing::Ram(mfn));
         }
     }

@@ -10,7 +10,8 @@ use hypercall_abi::{
         XEN_GDMA_OP_DEVICE_ATTACH, XEN_GDMA_OP_FLUSH, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP,
         XEN_GDMA_OP_MAP_REG, XEN_GDMA_OP_QUERY, XEN_GDMA_OP_QUERY_DEVICE,
         XEN_GDMA_OP_REGISTER_ARGS, XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_SET_LIMITS, XEN_GDMA_OP_STATS,
-        XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG, XEN_GDMA_REG_CONTEXT, XEN_GDMA_REG_GRANT,
+        XEN_GDMA_OP_UNMAP, XEN_GDMA_OP_UNMAP_REG, XEN_GDMA_OP_WINDOW_CREATE,
+        XEN_GDMA_OP_WINDOW_DESTROY, XEN_GDMA_REG_CONTEXT, XEN_GDMA_REG_GRANT,
         XEN_GDMA_REG_NO_FLUSH, XEN_GDMA_REG_READ, XEN_GDMA_REG_WRITE,
     },
     context::{ContextCreate, ContextDestroy, DeviceAttach},
@@ -27,6 +28,7 @@ use hypercall_abi::{
         XEN_GDMA_UNMAP_BY_DADDR,
     },
     query::Query,
+    window::{WindowCreate, WindowDestroy},
 };
 
 use super::{
@@ -156,12 +158,18 @@ impl Checked {
         }
         step.apply_until_map();
         for event in events {
+            self.reference.refused |= event.refused();
             self.reference.apply(event);
         }
         if let Outcome::Continue { elements, .. } = outcome {
             assert_eq!(worked - started, elements as usize, "elements done");
         }
-        self.check();
+        let midway = matches!(outcome, Outcome::Continue { .. });
+        if midway && (T::WINDOWS || self.reference.has_windows()) {
+            invariants::check_midway(&self.machine);
+        } else {
+            self.check();
+        }
         worked
     }
 
@@ -178,6 +186,18 @@ impl Checked {
     /// `register_args`, for the first vcpu.
     pub fn register_args(&mut self, caller: u16, elements: &mut [RegisterArgs]) -> CallEnd {
         let cmd = XEN_GDMA_OP_REGISTER_ARGS;
+        self.run(caller, Number::GrantDma, cmd, elements)
+    }
+
+    /// `window_create`.
+    pub fn window_create(&mut self, caller: u16, elements: &mut [WindowCreate]) -> CallEnd {
+        let cmd = XEN_GDMA_OP_WINDOW_CREATE;
+        self.run(caller, Number::GrantDma, cmd, elements)
+    }
+
+    /// `window_destroy`.
+    pub fn window_destroy(&mut self, caller: u16, elements: &mut [WindowDestroy]) -> CallEnd {
+        let cmd = XEN_GDMA_OP_WINDOW_DESTROY;
         self.run(caller, Number::GrantDma, cmd, elements)
     }
 

@@ -25,6 +25,32 @@ pub fn check(machine: &Machine, reference: &Reference) {
     check_shared_pages(machine, reference);
 }
 
+/// What must hold even in the middle of a long operation, of which the account knows
+/// the beginning and the end: invariant 1, and no more pins than counted.
+pub fn check_midway(machine: &Machine) {
+    let state = machine.state();
+    let mut reach = BTreeMap::<u64, (u32, u32)>::new();
+    for iommu in state.iommus.values() {
+        for (_, translation) in iommu.reachable() {
+            let counts = reach.entry(translation.mfn).or_default();
+            counts.0 += 1;
+            counts.1 += u32::from(translation.write);
+        }
+    }
+    for (mfn, (all, writing)) in reach {
+        let frame = state
+            .frames
+            .get(mfn)
+            .expect("a device reaches a free frame");
+        assert!(
+            frame.refs >= all && frame.writable >= writing,
+            "frame {mfn:#x}: {} and {} references for {all} and {writing} translations",
+            frame.refs,
+            frame.writable
+        );
+    }
+}
+
 /// Invariants 1 and 6: as many references as uses, no more and no less.
 fn check_references(machine: &Machine, reference: &Reference) {
     let mut wanted = reference.references();

@@ -37,6 +37,9 @@ pub struct Step<'a> {
 
 /// An element of an array that a hypercall works through.
 pub trait Element: Copy + FromBytes + IntoBytes + Immutable + std::fmt::Debug {
+    /// It makes a window, of which the account knows nothing until it is complete.
+    const WINDOWS: bool = false;
+
     /// Marks it as not worked on.
     fn mark(&mut self);
 
@@ -86,7 +89,7 @@ impl Step<'_> {
         first.map(|first| (first, done, true))
     }
 
-    fn check_place(&self, op: &Map, daddr: u64) {
+    pub(super) fn check_place(&self, op: &Map, daddr: u64) {
         let offset = if op.kind == XEN_GDMA_MAP_GRANT_DMA {
             op.source % 4096
         } else {

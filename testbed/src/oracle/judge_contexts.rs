@@ -100,7 +100,7 @@ impl Step<'_> {
         let handles: Vec<u64> = self
             .reference
             .mappings_in(space)
-            .filter(|(_, mapping)| ended(mapping.dfn, mapping.count))
+            .filter(|(_, mapping)| !mapping.ending && ended(mapping.dfn, mapping.count))
             .map(|(handle, _)| handle)
             .collect();
         let nameless: Vec<_> = self.reference.nameless.clone();
@@ -114,7 +114,7 @@ impl Step<'_> {
     }
 
     /// Everything the IOMMU was told so far.
-    fn apply_all(&mut self) {
+    pub(super) fn apply_all(&mut self) {
         while let Some(event) = self.events.pop_front() {
             self.reference.apply(event);
         }
@@ -316,7 +316,11 @@ impl Element for Revoke {
             spaces.dedup();
             spaces
         };
-        let touched = spaces(step);
+        // A window may have ended in an earlier step of the call.
+        let windows = step.reference.mappings.iter();
+        let windows = windows.filter(|(_, mapping)| mapping.window);
+        let mut touched: Vec<Space> = windows.map(|(&(space, _), _)| space).collect();
+        touched.extend(spaces(step));
         if after.status != 0 {
             assert_eq!(after.status, Errno::Io.wire(), "{before:?}");
             let stuck = step.reference.pages.values().any(|page| page.stuck);

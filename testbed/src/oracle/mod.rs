@@ -14,6 +14,7 @@
 //! | [`judge_grants`] | the same for CPU mappings of grants |
 //! | [`judge_arguments`] | the same for argument areas, and arrays in them |
 //! | [`judge_contexts`] | the same for contexts, devices, revocation and limits |
+//! | [`judge_windows`] | the same for windows |
 //! | [`tables`] | what copy, transfer, swap and set_version must answer |
 //! | [`operations`] | calling them, and comparing |
 //! | [`invariants`] | comparing the machine with the account |
@@ -25,6 +26,7 @@ pub mod judge;
 pub mod judge_arguments;
 pub mod judge_contexts;
 pub mod judge_grants;
+pub mod judge_windows;
 pub mod operations;
 pub mod predict;
 pub mod reference;

@@ -15,13 +15,15 @@ use hypercall_abi::{
         XEN_GDMA_MAP_OWN, XEN_GDMA_MAP_READ, XEN_GDMA_MAP_WRITE, XEN_GDMA_NO_FLUSH,
         XEN_GDMA_UNMAP_BY_DADDR,
     },
+    window::WindowCreate,
 };
 
-use super::reference::{Page, Reference, Source, Space};
+use super::reference::{Mapping, Page, Reference, Source, Space};
 use crate::model::{DomainSetup, Machine, domain::Backing, frames::Kind};
 
 const SELF: u16 = 0x7ff0;
 const MAX_FRAMES: u32 = 128;
+const MAX_WINDOWS: usize = 64;
 /// Uses of one kind that a reference can have.
 const MAX_USES: u32 = 128;
 
@@ -58,6 +60,21 @@ const fn no_use(dma: &'static [Errno], gntst: Gntst) -> NoUse {
     NoUse { dma, gntst }
 }
 
+/// A window is a mapping of any size.
+pub(super) fn window_as_map(op: &WindowCreate) -> Map {
+    Map {
+        context: op.context,
+        kind: op.kind,
+        domid: op.domid,
+        source: op.source,
+        nr_frames: op.nr_frames,
+        flags: op.flags,
+        daddr: op.daddr,
+        pad0: op.pad0,
+        ..Map::default()
+    }
+}
+
 impl Rules<'_> {
     pub(super) fn setup_of(&self, domain: u16) -> Option<DomainSetup> {
         self.machine.find(domain).map(|found| *found.setup())
@@ -65,7 +82,7 @@ impl Rules<'_> {
 
     /// `map`: the pinned frames, or the errors that fit.
     pub fn map(&self, op: &Map) -> Result<Vec<Page>, Vec<Errno>> {
-        self.map_fields(op)?;
+        self.map_fields(op, MAX_FRAMES)?;
         let granter = self.map_granter(op)?;
         self.map_room(op)?;
         (0..op.nr_frames)
@@ -73,7 +90,26 @@ impl Rules<'_> {
             .collect()
     }
 
-    fn map_fields(&self, op: &Map) -> Result<(), Vec<Errno>> {
+    /// `window_create`: the same for any number of frames.
+    pub fn window(&self, op: &WindowCreate) -> Result<Vec<Page>, Vec<Errno>> {
+        let map = window_as_map(op);
+        if op.kind > XEN_GDMA_MAP_GRANT || op.flags & XEN_GDMA_NO_FLUSH != 0 {
+            return Err(vec![Errno::Inval]);
+        }
+        self.map_fields(&map, u32::MAX)?;
+        let granter = self.map_granter(&map)?;
+        let space = (self.caller, op.context);
+        let windows = self.reference.mappings_in(space);
+        if windows.filter(|(_, mapping)| mapping.window).count() >= MAX_WINDOWS {
+            return Err(vec![Errno::NoBufs]);
+        }
+        self.map_room(&map)?;
+        (0..op.nr_frames)
+            .map(|nth| self.map_page(&map, granter, u64::from(nth)))
+            .collect()
+    }
+
+    fn map_fields(&self, op: &Map, most: u32) -> Result<(), Vec<Errno>> {
         let access = XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE;
         let fixed = op.flags & XEN_GDMA_MAP_FIXED != 0;
         let bad = op.pad0 != 0
@@ -82,7 +118,7 @@ impl Rules<'_> {
             || (op.kind == XEN_GDMA_MAP_GRANT_DMA && op.source >> 44 != 1 << 19)
             || op.flags & access == 0
             || op.nr_frames == 0
-            || op.nr_frames > MAX_FRAMES
+            || op.nr_frames > most
             || (op.kind == XEN_GDMA_MAP_OWN && op.domid != 0)
             || (!fixed && op.daddr != 0)
             || (fixed && !op.daddr.is_multiple_of(4096));
@@ -125,7 +161,8 @@ impl Rules<'_> {
 
     fn map_room(&self, op: &Map) -> Result<(), Vec<Errno>> {
         let limit = self.limit_of_pins(self.caller);
-        if self.reference.pinned(self.caller) + op.nr_frames > limit {
+        let pinned = u64::from(self.reference.pinned(self.caller));
+        if pinned + u64::from(op.nr_frames) > u64::from(limit) {
             return Err(vec![Errno::NoBufs]);
         }
         let space = (self.caller, op.context);
@@ -316,8 +353,12 @@ impl Rules<'_> {
                     handle == op.handle
                 }
             })
-            .map(|(handle, _)| handle)
             .ok_or(Errno::NoEnt)
+            .and_then(|(handle, mapping)| match mapping {
+                Mapping { ending: true, .. } => Err(Errno::NoEnt),
+                Mapping { window: true, .. } => Err(Errno::OpNotSupp),
+                _ => Ok(handle),
+            })
     }
 
     /// `lookup`: the element as it must come back.
@@ -336,7 +377,11 @@ impl Rules<'_> {
             self.nth_mapping_of(space, op.addr / 4096, op.index)
                 .ok_or(Errno::NoEnt)?
         };
-        let (handle, mapping) = self.reference.mapping_at(space, dfn).ok_or(Errno::NoEnt)?;
+        let (handle, mapping) = self
+            .reference
+            .mapping_at(space, dfn)
+            .filter(|(_, mapping)| !mapping.ending)
+            .ok_or(Errno::NoEnt)?;
         let page = self.reference.pages[&(space, dfn)];
         let offset = op.addr % 4096;
         let mut answer = *op;
@@ -355,7 +400,7 @@ impl Rules<'_> {
         Ok(answer)
     }
 
-    /// Device frame of the `nth` mapping of an own frame, newest first.
+    /// Device frame of the `nth` mapping of an own frame, newest first, windows last.
     fn nth_mapping_of(&self, space: Space, gfn: u64, nth: u32) -> Option<u64> {
         let mut found: Vec<_> = self
             .reference
@@ -363,11 +408,11 @@ impl Rules<'_> {
             .filter(|(_, page)| page.source == Source::Own(gfn))
             .filter_map(|(dfn, _)| {
                 let (_, mapping) = self.reference.mapping_at(space, dfn)?;
-                Some((mapping.born, dfn))
+                (!mapping.ending).then_some((!mapping.window, mapping.born, dfn))
             })
             .collect();
         found.sort_unstable_by(|one, other| other.cmp(one));
-        found.get(nth as usize).map(|&(_, dfn)| dfn)
+        found.get(nth as usize).map(|&(_, _, dfn)| dfn)
     }
 
     /// `map_grant_ref`: the frame, or the status.

@@ -45,6 +45,10 @@ pub struct Mapping {
     pub count: u32,
     /// When it was made.
     pub born: u64,
+    /// It was made by `window_create`.
+    pub window: bool,
+    /// It is a window whose end has begun.
+    pub ending: bool,
 }
 
 /// A mapping made by the grant-table hypercall.
@@ -162,6 +166,8 @@ pub struct Reference {
     pub areas: BTreeMap<(u16, u32), Vec<u64>>,
     /// First and last device frame of each domain's default context.
     pub ranges: BTreeMap<u16, (u64, u64)>,
+    /// The IOMMU refused something in the middle of a call that makes or ends windows.
+    pub refused: bool,
     born: u64,
 }
 
@@ -211,6 +217,11 @@ impl Reference {
         self.mappings
             .range(((holder, 0), 0)..=((holder, u32::MAX), u64::MAX))
             .map(|(&((_, number), handle), mapping)| (number, handle, mapping))
+    }
+
+    /// Somebody has a window.
+    pub fn has_windows(&self) -> bool {
+        self.mappings.values().any(|mapping| mapping.window)
     }
 
     /// The live mapping that a device frame belongs to.
@@ -325,6 +336,8 @@ impl Reference {
             dfn,
             count: pages.len() as u32,
             born: self.born,
+            window: false,
+            ending: false,
         };
         self.mappings.insert((space, handle), mapping);
         self.add_pages(space, dfn, pages);

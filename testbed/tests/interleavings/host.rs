@@ -16,9 +16,9 @@ use hv::{
     grant::TableLimits,
     host::{
         AttachError, DeviceError, Domain, ElementsAt, FlushFlags, Flushed, Frame, FrameError,
-        Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode, LoosePage,
-        MappedMemory, NoIoContext, OfferError, OutOfMemory, PciFacts, Refused, SharedPage,
-        StealError, TraceEvent, UnshareError,
+        FrameRun, Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
+        LoosePage, MappedMemory, NoIoContext, OfferError, OutOfMemory, PciFacts, Refused,
+        SharedPage, StealError, TraceEvent, UnshareError,
     },
     hypercall::{
         Answer, Call,
@@ -373,12 +373,35 @@ impl MappedMemory for Unmappable {
 
 const OUTSIDE: &str = "no part of what is checked here";
 
+/// There is none.
+#[derive(Debug)]
+pub enum NoRun {}
+
+impl FrameRun for NoRun {
+    fn first(&self) -> Mfn {
+        match *self {}
+    }
+
+    fn count(&self) -> u32 {
+        match *self {}
+    }
+
+    fn append(&mut self, next: Self) -> Result<(), Self> {
+        match next {}
+    }
+
+    fn split_last(&mut self, _: u32) -> Option<Self> {
+        match *self {}
+    }
+}
+
 impl Host for World {
     type Spin<T: Send> = Spin<T>;
     type ReadWrite<T: Send + Sync> = ReadWrite<T>;
     type Domain = Peer;
     type DomainRef = Box<Peer>;
     type Frame = Page;
+    type FrameRun = NoRun;
     type SharedPage = Shared;
     type LoosePage = Page;
     type MappedMemory = Unmappable;
@@ -448,6 +471,10 @@ impl Host for World {
     ) -> Result<Page, FrameError> {
         let mfn = u64::from(owner.0.id) << 20 | gfn.number();
         Ok(Page::take(&self.inner.references, mfn))
+    }
+
+    fn pin_run(&self, _: &Peer, _: Gfn, _: u32, _: bool) -> Result<NoRun, FrameError> {
+        unreachable!("no windows here")
     }
 
     fn pin_again(&self, _owner: &Peer, mfn: Mfn, _typed: bool) -> Result<Page, FrameError> {
@@ -563,6 +590,10 @@ impl Host for World {
     }
 
     fn gfn_is_hole(&self, _domain: &Peer, _gfn: Gfn) -> bool {
+        false
+    }
+
+    fn is_above_memory(&self, _domain: &Peer, _gfn: Gfn) -> bool {
         false
     }
 

@@ -126,7 +126,7 @@ static void expect_map(const char *what, struct xen_gdma_map map, int wanted)
 static void whole_calls(void)
 {
     static const unsigned int unknown[] = {
-        9, 10, 18, 255, 0x7fffffffu, 0xffffffffu, 0x800000ffu,
+        18, 255, 0x7fffffffu, 0xffffffffu, 0x800000ffu,
     };
     struct xen_gdma_map map = good_grant();
 

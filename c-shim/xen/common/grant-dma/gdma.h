@@ -57,8 +57,8 @@ union gdma_spinlock {
 #define GDMA_PCI_BEHIND_IOMMU    3
 
 /*
- * Results of gdma_pin_gfn(), gdma_pin_pv(), gdma_page_again() and gdma_page_of_mfn(), instead of
- * what they return on success.
+ * Results of gdma_pin_gfn(), gdma_pin_pv(), gdma_pin_run(), gdma_page_again() and
+ * gdma_page_of_mfn(), instead of what they return on success.
  */
 #define GDMA_PIN_OKAY            0
 #define GDMA_PIN_NOT_MEMORY      (-1)
@@ -188,6 +188,7 @@ int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type);
 struct grant_table *gdma_page_of_mfn(uint64_t mfn);
 void gdma_page_put(uint64_t mfn);
 void gdma_page_put_and_type(uint64_t mfn);
+void gdma_pages_put(uint64_t mfn, uint32_t count, bool has_type);
 void gdma_page_leave_to_page_tables(uint64_t mfn, bool has_type);
 void gdma_page_copy(uint64_t to, unsigned int to_offset, uint64_t from,
                     unsigned int from_offset, unsigned int len);
@@ -212,6 +213,9 @@ void gdma_shared_clear16(struct domain *owner, uint16_t *p, uint16_t bits);
 int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
                      bool take_type, bool io);
 int gdma_pin_pv(struct domain *owner, uint64_t mfn, bool take_type); /* only on x86 */
+int gdma_pin_run(struct domain *owner, uint64_t gfn, uint32_t most, bool write,
+                 uint64_t *mfn, uint32_t *count);
+bool gdma_is_above_memory(const struct domain *d, uint64_t gfn);
 bool gdma_gfn_is_hole(struct domain *d, uint64_t gfn);
 bool gdma_cpu_map_needs_identity(const struct domain *holder);
 int gdma_cpu_map(uint64_t host_addr, uint64_t mfn, uint32_t gntmap_flags,

@@ -88,6 +88,126 @@ int gdma_pin_pv(struct domain *owner, uint64_t mfn, bool take_type)
 }
 #endif
 
+#ifdef CONFIG_X86
+/* Pages that are pinned with the p2m locked: what a large page has. */
+#define MOST_PINNED (1U << PAGE_ORDER_2M)
+
+/*
+ * As many references, at most most, as one entry of the p2m has pages from gfn on, if
+ * they are plain memory.
+ *
+ * With the p2m locked nothing that it maps can lose the reference that its owner, the
+ * caller, has for having it: whoever takes memory from a domain that lives takes it out
+ * of the p2m first. So the count of each page is above 0 and stays so, and going up by
+ * one needs no look at what it was before. It cannot wrap: it has more bits than pins
+ * can be counted with.
+ */
+static unsigned int pin_plain(struct domain *d, unsigned long gfn,
+                              unsigned int most, mfn_t *first)
+{
+    struct page_info *pg, *end;
+    const typeof(pg->v.inuse._domain) owner = virt_to_pdx(d);
+    unsigned int order = 0, count = 0;
+    p2m_type_t t;
+    p2m_access_t a;
+    mfn_t mfn = get_gfn_type_access(p2m_get_hostp2m(d), gfn, &t, &a, 0,
+                                    &order);
+
+    if ( t == p2m_ram_rw && mfn_valid(mfn) )
+    {
+        unsigned long left = (1UL << order) - (gfn & ((1UL << order) - 1));
+
+        *first = mfn;
+        pg = mfn_to_page(mfn);
+        end = pg + min_t(unsigned long, left, min(most, MOST_PINNED));
+
+#pragma GCC unroll 8
+        for ( ; pg != end; pg++ )
+        {
+            if ( unlikely(pg->v.inuse._domain != owner) ||
+                 unlikely(!(pg->count_info & PGC_allocated)) )
+                break;
+
+            asm volatile ( "lock incq %0" : "+m" (pg->count_info) );
+        }
+
+        count = pg - mfn_to_page(mfn);
+    }
+
+    put_gfn(d, gfn);
+
+    return count;
+}
+#endif
+
+/*
+ * References to one or more pages from gfn on that follow each other in the machine, at
+ * most most of them; for a PV owner with a writable type each, if write.
+ *
+ * Pages of translated owners have no type but that one: the others are for the page
+ * tables of PV guests. What else could happen to them, sharing or paging out, the page
+ * reference prevents; and shadow code would look for a mapping behind each type
+ * reference.
+ */
+int gdma_pin_run(struct domain *owner, uint64_t gfn, uint32_t most, bool write,
+                 uint64_t *mfn, uint32_t *count)
+{
+    int64_t frame;
+
+    ASSERT(owner == current->domain);
+
+#ifdef CONFIG_X86
+    if ( !paging_mode_translate(owner) )
+    {
+        int rc = gdma_pin_pv(owner, gfn, write);
+
+        if ( rc != GDMA_PIN_OKAY )
+            return rc;
+
+        *mfn = gfn;
+        *count = 1;
+
+        /* The frames of a PV domain are those of the machine. */
+        while ( *count < min(most, 64U) &&
+                gdma_pin_pv(owner, gfn + *count, write) == GDMA_PIN_OKAY )
+            ++*count;
+
+        return GDMA_PIN_OKAY;
+    }
+
+    if ( gfn == (unsigned long)gfn )
+    {
+        mfn_t first;
+
+        *count = pin_plain(owner, gfn, most, &first);
+        if ( *count )
+        {
+            *mfn = mfn_x(first);
+            return GDMA_PIN_OKAY;
+        }
+    }
+#endif
+
+    frame = gdma_pin_gfn(owner, gfn, write, false, false);
+    if ( frame < 0 )
+        return frame;
+
+    *mfn = frame;
+    *count = 1;
+
+    return GDMA_PIN_OKAY;
+}
+
+/* There is nothing at this frame, nor above. */
+bool gdma_is_above_memory(const struct domain *d, uint64_t gfn)
+{
+#ifdef CONFIG_X86
+    return gfn > p2m_get_hostp2m(d)->max_mapped_pfn;
+#else
+    return false;
+#endif
+}
+
 bool gdma_gfn_is_hole(struct domain *d, uint64_t gfn)
 {
 #ifdef CONFIG_X86

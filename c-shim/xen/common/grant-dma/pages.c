@@ -84,6 +84,18 @@ void gdma_page_put_and_type(uint64_t mfn)
     put_page_and_type(mfn_to_page(_mfn(mfn)));
 }
 
+/* What gdma_pin_run() gave, or a part of it. */
+void gdma_pages_put(uint64_t mfn, uint32_t count, bool has_type)
+{
+    struct page_info *pg = mfn_to_page(_mfn(mfn));
+
+    for ( ; count; --count, ++pg )
+        if ( has_type )
+            put_page_and_type(pg);
+        else
+            put_page(pg);
+}
+
 /* One behind the other, for Xen itself. NULL: no memory, or no room. */
 void *gdma_pages_map(const uint64_t mfns[], unsigned int count)
 {

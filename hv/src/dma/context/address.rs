@@ -63,6 +63,30 @@ impl Addresses {
             && word.is_some_and(|word| word >> bit & u64::MAX >> (BITS_PER_WORD - count) == 0)
     }
 
+    /// First of `count` consecutive free frames, at an index that is `residue` modulo
+    /// the power of two `alignment`.
+    pub fn find_aligned(
+        &self,
+        count: usize,
+        alignment: usize,
+        residue: usize,
+    ) -> Result<usize, ReserveError> {
+        let aligned = |from: usize| {
+            let distance = residue.wrapping_sub(from) & (alignment - 1);
+            from.checked_add(distance)
+        };
+        let mut start = aligned(0);
+        while let Some(first) = start {
+            let end = first.checked_add(count).ok_or(ReserveError::NoSpace)?;
+            let frames = self.in_use.get(first..end).ok_or(ReserveError::NoSpace)?;
+            match frames.last_one() {
+                None => return Ok(first),
+                Some(used) => start = aligned(first + used + 1),
+            }
+        }
+        Err(ReserveError::NoSpace)
+    }
+
     fn find_run_in(&self, from: usize, to: usize, count: usize) -> Option<usize> {
         let mut start = from;
         loop {
@@ -79,9 +103,9 @@ impl Addresses {
 
     /// The `count` frames from `first` on exist and are free.
     pub fn check_free(&self, first: usize, count: usize) -> Result<(), ReserveError> {
-        let frames = self
-            .in_use
-            .get(first..first + count)
+        let frames = first
+            .checked_add(count)
+            .and_then(|end| self.in_use.get(first..end))
             .ok_or(ReserveError::OutOfRange)?;
         if frames.any() {
             return Err(ReserveError::InUse);
@@ -93,6 +117,21 @@ impl Addresses {
     pub fn take(&mut self, index: usize) {
         self.in_use.set(index, true);
         self.search_from(index + 1);
+    }
+
+    /// Gives out `count` frames, which are free.
+    pub fn take_run(&mut self, first: usize, count: usize) {
+        if let Some(frames) = self.in_use.get_mut(first..first + count) {
+            frames.fill(true);
+        }
+        self.search_from(first + count);
+    }
+
+    /// Takes them back.
+    pub fn give_back_run(&mut self, first: usize, count: usize) {
+        if let Some(frames) = self.in_use.get_mut(first..first + count) {
+            frames.fill(false);
+        }
     }
 
     /// Takes a frame back.

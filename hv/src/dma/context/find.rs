@@ -121,7 +121,8 @@ impl<H: Host> Context<H> {
     pub fn by_dfn(&self, host: &H, dfn: Dfn) -> Option<Found> {
         let range = self.range?;
         let index = range.index_of(dfn)? as usize;
-        self.found(host.clamp_index(index, range.count as usize) as u32)
+        let index = host.clamp_index(index, range.count as usize) as u32;
+        self.found(index).or_else(|| self.window_at(index))
     }
 
     /// Pages of a frame or reference, newest first: of mappings, of such as are being
@@ -134,10 +135,22 @@ impl<H: Host> Context<H> {
         })
     }
 
-    /// The `nth` mapping, newest first, of a frame or reference.
+    /// The `nth` mapping, newest first, of a frame or reference; windows come last.
     pub fn by_source(&self, source: Source, nth: u32) -> Option<Found> {
+        let mut pages = 0;
+        for found in self.pages_of(source).filter_map(|index| self.found(index)) {
+            if pages == nth {
+                return Some(found);
+            }
+            pages += 1;
+        }
+        self.window_by_source(source, nth - pages)
+    }
+
+    /// The newest mapping of a frame or reference that is no window.
+    pub fn page_by_source(&self, source: Source) -> Option<Found> {
         let mut found = self.pages_of(source).filter_map(|index| self.found(index));
-        found.nth(nth as usize)
+        found.next()
     }
 
     /// What a granter takes back must not become a mapping any more: those that are

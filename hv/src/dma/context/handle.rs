@@ -40,6 +40,8 @@ pub(super) enum MappingState {
     },
     Reserved,
     Live,
+    /// Its records are those of a window.
+    Window,
     /// Its generations are used up.
     Retired,
 }
@@ -123,7 +125,7 @@ impl<H: Host> Context<H> {
                 return Some(mapping);
             }
             let state = self.mappings.last().map(|slot| slot.state);
-            if state == Some(MappingState::Reserved) {
+            if matches!(state, Some(MappingState::Reserved | MappingState::Window)) {
                 return None;
             }
             // Nobody allocates any more, so the free list may lose its members.
@@ -140,5 +142,6 @@ impl<H: Host> Context<H> {
             slot.state = MappingState::Retired;
             self.stuck += mapping.range.count as u32;
         }
+        self.disown_window(mapping.handle);
     }
 }

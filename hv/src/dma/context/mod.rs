@@ -13,12 +13,16 @@
 //! | [`handle`] | names of mappings |
 //! | [`find`] | look-ups by handle, device frame and guest frame |
 //! | [`pending`] | what waits for a flush |
+//! | [`window`] | mappings of any size |
+//! | [`chunks`] | a list that never moves its elements |
 
 mod address;
+mod chunks;
 mod find;
 mod handle;
 mod page;
 mod pending;
+mod window;
 
 use alloc::vec::Vec;
 
@@ -35,6 +39,7 @@ pub use self::{
     handle::Handle,
     page::{DmaPin, Source},
     pending::Chain,
+    window::{Maker, NewWindow, Phase, Piece, Taken, Window},
 };
 use super::{quota::Quota, unflushed::Unflushed};
 use crate::{
@@ -117,6 +122,11 @@ pub struct Context<H: Host> {
     free_mapping: u32,
     by_source: HashMap<Source, u32>,
     pending: Chain,
+    /// By their first pages.
+    windows: Vec<Window<H>>,
+    windows_made: u64,
+    /// Flushes ever begun.
+    flush_number: u64,
     /// What the flushes under way cover, and how many these are.
     in_flight: Extent,
     flushes: u32,
@@ -142,6 +152,9 @@ impl<H: Host> Context<H> {
             free_mapping: NONE,
             by_source: HashMap::new(),
             pending: Chain::EMPTY,
+            windows: Vec::new(),
+            windows_made: 0,
+            flush_number: 0,
             in_flight: Extent::EMPTY,
             flushes: 0,
         }

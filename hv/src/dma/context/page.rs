@@ -52,6 +52,14 @@ impl Source {
     }
 }
 
+impl Source {
+    /// How many frames or references behind `first` it is. For frames and references of
+    /// different owners the number is greater than any count.
+    pub(super) fn behind(self, first: Self) -> Option<u64> {
+        self.0.checked_sub(first.0)
+    }
+}
+
 impl<F: Frame> DmaPin<F> {
     /// What it is of.
     pub fn source(&self) -> Source {

@@ -48,6 +48,8 @@ pub struct Chain {
     pub(super) extent: Extent,
     /// Frames in it.
     pub count: u32,
+    /// Of the flush: later ones have greater numbers.
+    pub number: u64,
 }
 
 impl Chain {
@@ -55,6 +57,7 @@ impl Chain {
         head: NONE,
         extent: Extent::EMPTY,
         count: 0,
+        number: 0,
     };
 }
 
@@ -132,7 +135,9 @@ impl<H: Host> Context<H> {
         let mut extent = self.in_flight;
         extent.cover(self.pending.extent);
         let range = extent.within(self.range?)?;
-        let chain = core::mem::replace(&mut self.pending, Chain::EMPTY);
+        let mut chain = core::mem::replace(&mut self.pending, Chain::EMPTY);
+        self.flush_number += 1;
+        chain.number = self.flush_number;
         self.in_flight = extent;
         self.flushes += 1;
         Some((chain, range, extent.flags))
