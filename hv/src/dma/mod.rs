@@ -5,6 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`attach`] | contexts: making and ending them, moving devices |
+//! | [`mirror`] | contexts that are a copy of their owner's memory |
 //! | [`map`] | validation of `map`, pinning of the frames, programming of the IOMMU |
 //! | [`unmap`] | `unmap`, and the release of what a dying domain leaves |
 //! | [`flush`] | the IOTLB flush, and what may happen only after it |
@@ -34,6 +35,7 @@ pub mod faults;
 pub mod flush;
 pub mod lookup;
 pub mod map;
+pub mod mirror;
 pub mod query;
 pub mod quota;
 pub mod single;

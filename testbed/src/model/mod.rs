@@ -15,6 +15,7 @@
 //! | [`cpu`] | CPU mappings of grants, TLBs |
 //! | [`loose`] | pages between two owners |
 //! | [`iommu`] | I/O page tables, IOTLB, devices |
+//! | [`mirror`] | copies of a domain's memory in I/O page tables |
 //! | [`guest`] | guest memory for hypercall arguments, with holes |
 //! | [`shared`] | pages shared with a guest: grant table frames |
 //! | [`table`] | a grant table as its granter sees it |
@@ -32,6 +33,7 @@ pub mod iommu;
 pub mod locks;
 pub mod loose;
 pub mod machine;
+pub mod mirror;
 pub mod shared;
 pub mod table;
 
