@@ -7,7 +7,10 @@ mod x86 {
 
     use hv::{
         addr::{Dfn, DfnRange},
-        host::{AttachError, DeviceError, HasDevices, NoIoContext},
+        host::{
+            AttachError, Content, CopyError, DeviceError, HasDevices, IommuError, NoIoContext,
+            Progress,
+        },
     };
     use hypercall_abi::Errno;
 
@@ -27,11 +30,24 @@ mod x86 {
     unsafe impl Sync for XenIoContext {}
 
     impl XenIoContext {
-        pub(crate) fn range(last: Dfn, wanted: u64) -> Option<DfnRange> {
+        pub(crate) fn range(
+            owner: &XenDomain,
+            last: Dfn,
+            wanted: u64,
+            content: Content,
+        ) -> Option<DfnRange> {
+            let last = last.number();
             let (mut first, mut count) = (0, 0);
-            // SAFETY: room for the results.
-            let exists =
-                unsafe { ffi::gdma_context_range(last.number(), wanted, &mut first, &mut count) };
+            let exists = match content {
+                // SAFETY: room for the results.
+                Content::Empty => unsafe {
+                    ffi::gdma_context_range(last, wanted, &mut first, &mut count)
+                },
+                // SAFETY: a live domain, and room for the results.
+                Content::Mirror => unsafe {
+                    ffi::gdma_mirror_range(owner.as_ptr(), last, wanted, &mut first, &mut count)
+                },
+            };
             exists.then(|| DfnRange {
                 first: Dfn::new(first),
                 count,
@@ -47,6 +63,32 @@ mod x86 {
                 Some(context) if result == 0 => Ok(Self(context)),
                 _ if result == Errno::NoMem.wire() => Err(NoIoContext::OutOfMemory),
                 _ => Err(NoIoContext::OutOfNumbers),
+            }
+        }
+
+        /// One step of making it a copy of its owner's memory, at frames below `end`.
+        pub(crate) fn mirror(&self, end: Dfn) -> Result<Progress, CopyError> {
+            const PREEMPTED: c_int = Errno::Restart.wire();
+            const UNSUPPORTED: c_int = Errno::OpNotSupp.wire();
+            const NO_MEMORY: c_int = Errno::NoMem.wire();
+            // SAFETY: the invariant; the owner, which makes the call, is alive.
+            match unsafe { ffi::gdma_mirror_copy(self.0.as_ptr(), end.number()) } {
+                0 => Ok(Progress::Done),
+                PREEMPTED => Ok(Progress::Preempted),
+                UNSUPPORTED => Err(CopyError::Unsupported),
+                NO_MEMORY => Err(CopyError::OutOfMemory),
+                _ => Err(CopyError::Iommu),
+            }
+        }
+
+        /// One step of taking the copy out of the tables.
+        pub(crate) fn end_mirror(&self) -> Result<Progress, IommuError> {
+            const PREEMPTED: c_int = Errno::Restart.wire();
+            // SAFETY: the invariant; the owner outlives its contexts.
+            match unsafe { ffi::gdma_mirror_end(self.0.as_ptr()) } {
+                0 => Ok(Progress::Done),
+                PREEMPTED => Ok(Progress::Preempted),
+                _ => Err(IommuError),
             }
         }
 
@@ -126,19 +168,35 @@ pub(crate) enum XenIoContext {}
 mod elsewhere {
     use hv::{
         addr::{Dfn, DfnRange},
-        host::{AttachError, DeviceError, HasDevices, NoIoContext},
+        host::{
+            AttachError, Content, CopyError, DeviceError, HasDevices, IommuError, NoIoContext,
+            Progress,
+        },
     };
 
     use super::XenIoContext;
     use crate::{domain::XenDomain, ffi};
 
     impl XenIoContext {
-        pub(crate) fn range(_last: Dfn, _wanted: u64) -> Option<DfnRange> {
+        pub(crate) fn range(
+            _owner: &XenDomain,
+            _last: Dfn,
+            _wanted: u64,
+            _content: Content,
+        ) -> Option<DfnRange> {
             None
         }
 
         pub(crate) fn new(_owner: &XenDomain, _number: u32) -> Result<Self, NoIoContext> {
             Err(NoIoContext::OutOfNumbers)
+        }
+
+        pub(crate) fn mirror(&self, _end: Dfn) -> Result<Progress, CopyError> {
+            match *self {}
+        }
+
+        pub(crate) fn end_mirror(&self) -> Result<Progress, IommuError> {
+            match *self {}
         }
 
         pub(crate) fn close(&self) -> Result<(), HasDevices> {

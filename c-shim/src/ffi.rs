@@ -269,6 +269,13 @@ unsafe extern "C" {
         first: *mut u64,
         count: *mut u64,
     ) -> bool;
+    pub(crate) fn gdma_mirror_range(
+        owner: *const Domain,
+        last: u64,
+        wanted: u64,
+        first: *mut u64,
+        count: *mut u64,
+    ) -> bool;
     pub(crate) fn gdma_context_create(
         owner: *mut Domain,
         number: u32,
@@ -279,4 +286,8 @@ unsafe extern "C" {
     pub(crate) fn gdma_context_destroy(context: *mut IoContext) -> c_int;
     pub(crate) fn gdma_context_tables(context: *const IoContext) -> *mut Domain;
     pub(crate) fn gdma_context_attach(owner: *mut Domain, to: *mut IoContext, sbdf: u32) -> c_int;
+
+    // mirrors.c
+    pub(crate) fn gdma_mirror_copy(context: *mut IoContext, end: u64) -> c_int;
+    pub(crate) fn gdma_mirror_end(context: *mut IoContext) -> c_int;
 }

@@ -11,9 +11,10 @@ use core::{
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt, FlushFlags, Flushed,
-        FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
-        NoIoContext, OfferError, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
+        AttachError, Content, CopyError, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt,
+        FlushFlags, Flushed, FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables,
+        IommuError, IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Progress, Refused,
+        StealError, TraceEvent,
     },
     hypercall::{Answer, Call, Hypercall},
 };
@@ -435,12 +436,31 @@ impl Host for Xen {
         Shared::new(value)
     }
 
-    fn context_range(&self, _owner: &XenDomain, last: Dfn, wanted: u64) -> Option<DfnRange> {
-        XenIoContext::range(last, wanted)
+    fn context_range(
+        &self,
+        owner: &XenDomain,
+        last: Dfn,
+        wanted: u64,
+        content: Content,
+    ) -> Option<DfnRange> {
+        XenIoContext::range(owner, last, wanted, content)
     }
 
     fn new_io_context(&self, owner: &XenDomain, number: u32) -> Result<XenIoContext, NoIoContext> {
         XenIoContext::new(owner, number)
+    }
+
+    fn mirror_memory(
+        &self,
+        _owner: &XenDomain,
+        context: &XenIoContext,
+        end: Dfn,
+    ) -> Result<Progress, CopyError> {
+        context.mirror(end)
+    }
+
+    fn end_mirror(&self, context: &XenIoContext) -> Result<Progress, IommuError> {
+        context.end_mirror()
     }
 
     fn close_io_context(&self, context: &XenIoContext) -> Result<(), HasDevices> {

@@ -9,23 +9,50 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One element of `XEN_GDMA_OP_CONTEXT_CREATE`: a context with nothing mapped.
+/// Context flag: a 1:1 copy of the caller's memory.
+///
+/// Devices there reach the caller's memory as they would in the default context of a
+/// domain with an IOMMU: at guest addresses, all that the domain has there, its
+/// mappings of other domains' memory included, with the same access; a PV domain's
+/// writable pages, at their machine addresses. The copy follows: when a page leaves
+/// the caller's memory (for PV: when it ceases to be writable), devices cannot reach
+/// it any more before anybody else gets it; a page that is added is reached at once
+/// (for PV: from the first time that it is mapped writable).
+///
+/// `map` puts other mappings beside it, in the range from `daddr_first` to
+/// `daddr_last`, of which nothing is ever part of the copy: for PV above the machine's
+/// memory, else above all guest addresses; where the IOMMU reaches no further than
+/// those, in the topmost quarter of what it reaches, and whatever the caller puts there
+/// later is not copied. Not copied either are the regions that firmware has reserved
+/// for devices; those of a device are in every context that the device is in.
+/// `lookup` knows mappings only.
+///
+/// Such a context counts as `XEN_GDMA_MIRROR_WEIGHT` contexts, because of its page
+/// tables, which are about as large as those of the caller's memory.
+pub const XEN_GDMA_CONTEXT_MIRROR: u32 = 1 << 0;
+
+/// How many contexts a 1:1 copy counts for.
+pub const XEN_GDMA_MIRROR_WEIGHT: u32 = 8;
+
+/// One element of `XEN_GDMA_OP_CONTEXT_CREATE`: a context with nothing mapped, or
+/// nothing but a copy of the caller's memory.
 ///
 /// The range of device addresses that the service chooses is free of the reserved
 /// regions of the machine's devices and of the addresses of interrupts. It has at least room for as many frames as
 /// the domain may pin, unless `max_daddr` or the IOMMU leaves less.
 ///
-/// Element errors: `-EINVAL` padding or `flags` not zero, or `max_daddr` leaves not
-/// even one page; `-EOPNOTSUPP` the caller's devices are not behind an IOMMU;
+/// Element errors: `-EINVAL` padding not zero or unknown `flags`, or `max_daddr` leaves
+/// not even one page (for a copy: not one above the caller's memory); `-EOPNOTSUPP` the
+/// caller's devices are not behind an IOMMU;
 /// `-ENOBUFS` the domain's limit of contexts is reached, or it may not pin anything;
 /// `-ENOSPC` the IOMMU has no number left for another address
-/// space; `-ENOMEM` Xen has no memory.
+/// space; `-ENOMEM` Xen has no memory; `-EIO` the IOMMU failed.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct ContextCreate {
-    /// IN: zero.
+    /// IN: `XEN_GDMA_CONTEXT_*`, or 0.
     pub flags: u32,
     /// OUT: 0 or a negative error number.
     pub status: i32,

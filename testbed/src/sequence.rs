@@ -272,6 +272,7 @@ impl Play {
         let holder = |id| DomainSetup {
             hole: Some((HOLE, 64)),
             max_pins: 40,
+            max_contexts: 12,
             ram_frames: RAM,
             ..DomainSetup::pvh(id)
         };
@@ -533,13 +534,11 @@ impl Play {
     /// A frame that leaves the guest's address space is given back to Xen.
     fn change_frame(&self, domain: u16, gfn: u64, what: Choice) {
         let machine = &self.checked.machine;
-        let old = machine.state().p2m.remove(&(domain, gfn));
-        if let Some(Backing::Ram(mfn)) = old {
-            machine.state().frames.deallocate(mfn);
-        }
+        machine.give_back(domain, gfn);
         match what % 4 {
             0 => {
-                machine.state().p2m.insert((domain, gfn), Backing::PagedOut);
+                let mut state = machine.state();
+                state.set_backing(domain, gfn, Some(Backing::PagedOut));
             }
             1 => {}
             _ => machine.populate(domain, gfn, 1),
@@ -552,6 +551,7 @@ impl Play {
             switches.map_fails = Trigger::Never;
             switches.unmap_fails = Trigger::Never;
             switches.flush_fails = Trigger::Never;
+            switches.end_copy_fails = Trigger::Never;
         });
         let mut domains = DOMAINS;
         domains.rotate_left(usize::from(order % 3));

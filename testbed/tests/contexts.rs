@@ -132,7 +132,7 @@ fn create_errors() {
     let mut checked = with_devices();
     for bad in [
         ContextCreate {
-            flags: 1,
+            flags: 2,
             ..ContextCreate::default()
         },
         ContextCreate {

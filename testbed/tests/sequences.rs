@@ -90,8 +90,8 @@ fn table_operation() -> impl Strategy<Value = Action> {
 
 fn context_operation() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => any::<[u8; 3]>().prop_map(|[holder, pages, nonsense]| {
-            ContextAction::Create { holder, pages, nonsense }
+        4 => any::<[u8; 4]>().prop_map(|[holder, pages, nonsense, content]| {
+            ContextAction::Create { holder, pages, nonsense, content }
         }),
         2 => any::<[u8; 2]>()
             .prop_map(|[holder, which]| ContextAction::Destroy { holder, which }),

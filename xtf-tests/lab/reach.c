@@ -105,6 +105,27 @@ void expect_blocked(const char *what, const struct device *dev,
     expect_not_written(what, dev, daddr, va);
 }
 
+void expect_nothing(const char *what, const struct device *dev,
+                    uint64_t daddr)
+{
+    printk("The device reads nothing: %s\n", what);
+    new_pattern(device_shows);
+    load(dev, dev->shows);
+    load(dev, daddr);
+    show(dev);
+    expect_zeros(what, device_shows, REACH_LEN);
+}
+
+void expect_not_filled(const char *what, const struct device *dev,
+                       uint64_t daddr, const void *va)
+{
+    printk("The device cannot write: %s\n", what);
+    new_pattern(device_shows);
+    load(dev, dev->shows);
+    store(dev, daddr);
+    expect_zeros(what, va, REACH_LEN);
+}
+
 void expect_elsewhere(const char *what, const struct device *dev,
                       uint64_t daddr, void *va)
 {

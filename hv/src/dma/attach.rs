@@ -6,19 +6,23 @@ use core::sync::atomic::Ordering;
 use hypercall_abi::{
     Errno,
     command::XEN_GDMA_CONTEXT_DEFAULT,
-    context::{ContextCreate, DeviceAttach},
+    context::{ContextCreate, DeviceAttach, XEN_GDMA_CONTEXT_MIRROR},
     device::XEN_GDMA_DEVICE_PCI,
 };
 
 use super::{
     Dma,
     context::Context,
-    space::{CONTEXT_NUMBERS, NewNumber, SharedSpace},
+    mirror,
+    space::{CONTEXT_NUMBERS, NewNumber, SharedSpace, Space},
     unmap::{Emptied, release_space},
 };
 use crate::{
     addr::{Dfn, DfnRange, PAGE_SHIFT},
-    host::{AttachError, DeviceError, Domain, Host, IommuMode, NoIoContext, OutOfMemory},
+    host::{
+        AttachError, Content, CopyError, DeviceError, Domain, Host, IommuMode, NoIoContext,
+        OutOfMemory, Progress,
+    },
     state::DomainState,
     sync::SpinLock,
 };
@@ -47,22 +51,37 @@ pub enum CreateError {
     BadField(&'static str),
     /// No IOMMU translates for the domain's devices.
     NoIommu,
+    /// The machine cannot have such a context.
+    Unsupported,
     /// The limit of contexts.
     Quota,
     /// The IOMMUs cannot tell more address spaces apart.
     OutOfNumbers,
     /// Xen has no memory.
     OutOfMemory,
+    /// The IOMMU failed.
+    Iommu,
 }
 
 impl From<CreateError> for Errno {
     fn from(error: CreateError) -> Self {
         match error {
             CreateError::BadField(_) => Self::Inval,
-            CreateError::NoIommu => Self::OpNotSupp,
+            CreateError::NoIommu | CreateError::Unsupported => Self::OpNotSupp,
             CreateError::Quota => Self::NoBufs,
             CreateError::OutOfNumbers => Self::NoSpc,
             CreateError::OutOfMemory => Self::NoMem,
+            CreateError::Iommu => Self::Io,
+        }
+    }
+}
+
+impl From<CopyError> for CreateError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Unsupported => Self::Unsupported,
+            CopyError::OutOfMemory => Self::OutOfMemory,
+            CopyError::Iommu => Self::Iommu,
         }
     }
 }
@@ -97,7 +116,7 @@ fn last_page(max_daddr: u64) -> Result<Dfn, CreateError> {
         .ok_or(CreateError::BadField("max_daddr"))
 }
 
-/// Works on one `context_create` element.
+/// One step of a `context_create` element.
 ///
 /// Takes the lock of the caller's contexts for writing, twice.
 pub fn create<H: Host>(
@@ -105,49 +124,62 @@ pub fn create<H: Host>(
     caller: &H::Domain,
     state: &DomainState<H>,
     op: &mut ContextCreate,
-) -> Result<(), CreateError> {
-    if op.flags != 0 || op.pad0 != 0 {
+) -> Result<Progress, CreateError> {
+    if op.flags & !XEN_GDMA_CONTEXT_MIRROR != 0 || op.pad0 != 0 {
         return Err(CreateError::BadField("flags or pad0"));
     }
     let last = last_page(op.max_daddr)?;
     if !can_create(host, caller) {
         return Err(CreateError::NoIommu);
     }
-    let max_pins = state.dma.pins.limit();
+    let created = if op.flags & XEN_GDMA_CONTEXT_MIRROR != 0 {
+        match mirror::create(host, caller, state, last)? {
+            Some(space) => space,
+            None => return Ok(Progress::Preempted),
+        }
+    } else {
+        let space = new_space(host, caller, &state.dma, last, Content::Empty)?;
+        state.dma.publish(space.clone());
+        space
+    };
+    let range = created.context.lock().range();
+    op.context = created.number();
+    (op.daddr_first, op.daddr_last) = range.map_or((0, 0), DfnRange::byte_bounds);
+    Ok(Progress::Done)
+}
+
+/// A space for a new context, counted against the quota, with a number under which
+/// nobody finds it yet.
+pub(super) fn new_space<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    dma: &Dma<H>,
+    last: Dfn,
+    content: Content,
+) -> Result<SharedSpace<H>, CreateError> {
+    let max_pins = dma.pins.limit();
     if max_pins == 0 {
         return Err(CreateError::Quota);
     }
-    state.dma.contexts.take(1).map_err(|_| CreateError::Quota)?;
-    let created = host
-        .context_range(caller, last, addresses(max_pins))
+    let weight = mirror::weight(content);
+    dma.contexts.take(weight).map_err(|_| CreateError::Quota)?;
+    host.context_range(caller, last, addresses(max_pins), content)
         .map(|range| usable(range, max_pins))
         .filter(|range| range.count != 0)
         .ok_or(CreateError::BadField("max_daddr"))
-        .and_then(|range| Ok((create_paid(host, caller, &state.dma, range)?, range)));
-    let (number, range) = created.inspect_err(|_| state.dma.contexts.give_back(1))?;
-    op.context = number;
-    (op.daddr_first, op.daddr_last) = range.byte_bounds();
-    Ok(())
+        .and_then(|range| numbered_space(host, caller, dma, range, content))
+        .inspect_err(|_| dma.contexts.give_back(weight))
 }
 
-fn create_paid<H: Host>(
+fn numbered_space<H: Host>(
     host: &H,
     caller: &H::Domain,
     dma: &Dma<H>,
     range: DfnRange,
-) -> Result<u32, CreateError> {
+    content: Content,
+) -> Result<SharedSpace<H>, CreateError> {
     let new = dma.reserve_number()?;
-    let made = make_space(host, caller, new, range);
-    match made {
-        Ok(space) => {
-            dma.publish(space);
-            Ok(new.number)
-        }
-        Err(error) => {
-            dma.free_number(new);
-            Err(error)
-        }
-    }
+    make_space(host, caller, new, range, content).inspect_err(|_| dma.free_number(new))
 }
 
 fn make_space<H: Host>(
@@ -155,13 +187,14 @@ fn make_space<H: Host>(
     caller: &H::Domain,
     new: NewNumber,
     range: DfnRange,
+    content: Content,
 ) -> Result<SharedSpace<H>, CreateError> {
     let mut context = Context::new(new.first_generation);
     // Whatever the reason, it is one of memory: the range is new.
     let opened = context.open(range);
     opened.map_err(|_| CreateError::OutOfMemory)?;
     let tables = host.new_io_context(caller, new.number)?;
-    Ok(Dma::new_space(host, new, tables, context)?)
+    Ok(Dma::new_space(host, new, tables, context, content)?)
 }
 
 /// Why a context could not be ended.
@@ -188,15 +221,6 @@ impl From<DestroyError> for Errno {
     }
 }
 
-/// How far the end of a context has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Destroyed {
-    /// It is gone.
-    Done,
-    /// Something else wants the CPU: call again.
-    Preempted,
-}
-
 /// One step of a `context_destroy` element.
 ///
 /// Takes, one after the other, the lock of the caller's contexts, that of the
@@ -206,7 +230,7 @@ pub fn destroy<H: Host>(
     caller: &H::Domain,
     state: &DomainState<H>,
     number: u32,
-) -> Result<Destroyed, DestroyError> {
+) -> Result<Progress, DestroyError> {
     if number == XEN_GDMA_CONTEXT_DEFAULT {
         return Err(DestroyError::Default);
     }
@@ -214,17 +238,32 @@ pub fn destroy<H: Host>(
         .dma
         .space(host, number)
         .ok_or(DestroyError::NoContext)?;
+    destroy_space(host, caller, state, &space)
+}
+
+/// One step of the end of a context.
+///
+/// Takes locks as [`destroy`].
+pub(super) fn destroy_space<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    state: &DomainState<H>,
+    space: &Space<H>,
+) -> Result<Progress, DestroyError> {
     if let Some(tables) = space.own_tables() {
         host.close_io_context(tables)
             .map_err(|_| DestroyError::HasDevices)?;
     }
     space.context.lock().close();
-    match release_space(host, caller, state, &space) {
-        Emptied::Preempted => Ok(Destroyed::Preempted),
+    match release_space(host, caller, state, space) {
+        Emptied::Preempted => Ok(Progress::Preempted),
         Emptied::Refused(_) | Emptied::Stuck => Err(DestroyError::Iommu),
-        Emptied::Complete if state.dma.withdraw(&space) => {
-            state.dma.contexts.give_back(1);
-            Ok(Destroyed::Done)
+        Emptied::Complete if state.dma.withdraw(space) => {
+            state
+                .dma
+                .contexts
+                .give_back(mirror::weight(space.content()));
+            Ok(Progress::Done)
         }
         // Another vcpu was faster.
         Emptied::Complete => Err(DestroyError::NoContext),

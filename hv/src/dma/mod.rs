@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`arguments`] | the memory that vcpus pass their arguments in |
 //! | [`attach`] | contexts: making and ending them, moving devices |
+//! | [`mirror`] | contexts that are a copy of their owner's memory |
 //! | [`map`] | validation of `map`, pinning of the frames, programming of the IOMMU |
 //! | [`unmap`] | `unmap`, and the release of what a dying domain leaves |
 //! | [`window`] | large mappings, made and ended in bounded steps |
@@ -38,6 +39,7 @@ pub mod faults;
 pub mod flush;
 pub mod lookup;
 pub mod map;
+pub mod mirror;
 pub mod query;
 pub mod quota;
 mod show;

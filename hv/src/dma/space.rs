@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use hypercall_abi::command::XEN_GDMA_CONTEXT_DEFAULT;
 
-use super::{Dma, context::Context};
+use super::{Dma, attach::CreateError, context::Context};
 use crate::{
-    host::{Host, IoTables, OutOfMemory},
+    addr::Dfn,
+    host::{Content, Host, IoTables, OutOfMemory},
     sync::{Rank, ReadWriteLock, SpinLock},
 };
 
@@ -28,6 +29,7 @@ pub struct Space<H: Host> {
     /// Tells it from an older one with the same number.
     serial: u64,
     tables: Tables<H>,
+    content: Content,
     pub(crate) context: H::Spin<Context<H>>,
 }
 
@@ -56,6 +58,11 @@ impl<H: Host> Space<H> {
         self.context.lock().records()
     }
 
+    /// What it has besides mappings.
+    pub fn content(&self) -> Content {
+        self.content
+    }
+
     /// Its number.
     pub fn number(&self) -> u32 {
         self.number
@@ -71,7 +78,49 @@ enum Slot<H: Host> {
     Free(u32),
     /// A context is being made; or the number cannot be used again.
     Reserved,
+    /// A context is being made, or taken back, in more than one step.
+    Making(Making<H>),
     Used(SharedSpace<H>),
+}
+
+impl<H: Host> Slot<H> {
+    /// Whatever has page tables here.
+    fn space(&self) -> Option<&SharedSpace<H>> {
+        match self {
+            Self::Making(Making { space, .. }) | Self::Used(space) => Some(space),
+            Self::Free(_) | Self::Reserved => None,
+        }
+    }
+}
+
+/// A context that cannot be found under its number yet.
+pub(super) struct Making<H: Host> {
+    pub space: SharedSpace<H>,
+    /// The vcpu whose call makes it.
+    pub vcpu: u32,
+    /// The highest device frame that was asked for.
+    pub last: Dfn,
+    pub stage: Stage,
+}
+
+/// What happens to a context in the making.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It becomes a copy of its owner's memory.
+    Copying,
+    /// It is being taken back, for this reason.
+    Failed(CreateError),
+    /// It is being taken back, because nobody wants it any more.
+    Abandoned,
+}
+
+impl<H: Host> Clone for Making<H> {
+    fn clone(&self) -> Self {
+        Self {
+            space: self.space.clone(),
+            ..*self
+        }
+    }
 }
 
 /// A number for a new context.
@@ -95,6 +144,8 @@ pub(super) struct Spaces<H: Host> {
     free: Vec<u32>,
     /// Contexts ever made.
     made: u64,
+    /// [`Slot::Making`] at this moment.
+    making: u32,
     /// Of a dying domain: in the slots from here on nothing is mapped.
     unreleased: Option<usize>,
 }
@@ -106,6 +157,7 @@ impl<H: Host> Spaces<H> {
             slots: Vec::new(),
             free: Vec::new(),
             made: 0,
+            making: 0,
             unreleased: None,
         }
     }
@@ -146,8 +198,13 @@ impl<H: Host> Spaces<H> {
         if let Slot::Free(_) = slot {
             self.free.push(number);
         }
-        if let Some(place) = self.slots.get_mut(number as usize) {
-            *place = slot;
+        if let Slot::Making(_) = slot {
+            self.making += 1;
+        }
+        if let Some(place) = self.slots.get_mut(number as usize)
+            && let Slot::Making(_) = core::mem::replace(place, slot)
+        {
+            self.making -= 1;
         }
     }
 }
@@ -159,6 +216,7 @@ impl<H: Host> Dma<H> {
             number: XEN_GDMA_CONTEXT_DEFAULT,
             serial: 0,
             tables: Tables::Default,
+            content: Content::Empty,
             context: SpinLock::new(Rank::Context, Context::new(0)),
         })
     }
@@ -172,11 +230,12 @@ impl<H: Host> Dma<H> {
         }
         match self.spaces.read().slot(host, number) {
             Some(Slot::Used(space)) => Some(space.clone()),
-            Some(Slot::Free(_) | Slot::Reserved) | None => None,
+            Some(Slot::Free(_) | Slot::Reserved | Slot::Making(_)) | None => None,
         }
     }
 
-    /// Calls `each` with every context, the default one first, none of them locked.
+    /// Calls `each` with every context that mappings can be in, the default one first,
+    /// none of them locked.
     pub fn for_each_space(&self, host: &H, mut each: impl FnMut(&Space<H>)) {
         each(&self.default);
         let mut number = XEN_GDMA_CONTEXT_DEFAULT;
@@ -185,7 +244,7 @@ impl<H: Host> Dma<H> {
             let space = match self.spaces.read().slot(host, number) {
                 None => return,
                 Some(Slot::Used(space)) => space.clone(),
-                Some(Slot::Free(_) | Slot::Reserved) => continue,
+                Some(Slot::Free(_) | Slot::Reserved | Slot::Making(_)) => continue,
             };
             each(&space);
         }
@@ -215,11 +274,13 @@ impl<H: Host> Dma<H> {
         new: NewNumber,
         tables: H::IoContext,
         context: Context<H>,
+        content: Content,
     ) -> Result<SharedSpace<H>, OutOfMemory> {
         host.share(Space {
             number: new.number,
             serial: new.serial,
             tables: Tables::Own(tables),
+            content,
             context: SpinLock::new(Rank::Context, context),
         })
     }
@@ -228,6 +289,27 @@ impl<H: Host> Dma<H> {
     pub(super) fn publish(&self, space: SharedSpace<H>) {
         let number = space.number;
         self.spaces.write().put(number, Slot::Used(space));
+    }
+
+    /// The space is being made: nobody finds it under its number, but it is not
+    /// forgotten.
+    pub(super) fn set_making(&self, making: Making<H>) {
+        let number = making.space.number;
+        self.spaces.write().put(number, Slot::Making(making));
+    }
+
+    /// What the calls of this vcpu have begun to make.
+    ///
+    /// Takes the lock of the domain's contexts for reading.
+    pub(super) fn making_of(&self, vcpu: u32) -> Option<Making<H>> {
+        let spaces = self.spaces.read();
+        if spaces.making == 0 {
+            return None;
+        }
+        spaces.slots.iter().find_map(|slot| match slot {
+            Slot::Making(making) if making.vcpu == vcpu => Some(making.clone()),
+            _ => None,
+        })
     }
 
     /// Takes the space, in which nothing is mapped any more, from under its number.
@@ -240,10 +322,11 @@ impl<H: Host> Dma<H> {
             Slot::Reserved
         };
         let mut spaces = self.spaces.write();
-        let found = matches!(
-            spaces.slots.get(space.number as usize),
-            Some(Slot::Used(found)) if found.serial == space.serial
-        );
+        let found = spaces
+            .slots
+            .get(space.number as usize)
+            .and_then(Slot::space)
+            .is_some_and(|found| found.serial == space.serial);
         if found {
             spaces.put(space.number, slot);
         }
@@ -259,7 +342,7 @@ impl<H: Host> Dma<H> {
             let Some(last) = left.checked_sub(1) else {
                 break None;
             };
-            if let Some(Slot::Used(space)) = spaces.slots.get(last) {
+            if let Some(space) = spaces.slots.get(last).and_then(Slot::space) {
                 break Some(space.clone());
             }
             left = last;

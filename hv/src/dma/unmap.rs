@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     addr::{Dfn, PAGE_SIZE},
-    host::{Domain, FlushFlags, Host},
+    host::{Domain, FlushFlags, Host, IommuError, Progress},
     state::DomainState,
     sync::SpinLock,
 };
@@ -326,9 +326,34 @@ pub(super) enum Emptied {
     Stuck,
 }
 
-/// Ends all mappings of a context in which nothing can be mapped any more, in
-/// bounded steps.
+/// Ends all mappings of a context in which nothing can be mapped any more, and the
+/// copy of its owner's memory if it is one, in bounded steps.
 pub(super) fn release_space<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    space: &Space<H>,
+) -> Emptied {
+    // What devices reach of the owner's own memory first: it is not pinned.
+    let ended = space.own_tables().map(|tables| host.end_mirror(tables));
+    match ended {
+        Some(Ok(Progress::Preempted)) => Emptied::Preempted,
+        Some(Ok(Progress::Done)) | None => release_mappings(host, holder, state, space),
+        Some(Err(IommuError)) => {
+            log::error!(
+                "{}: the copy of its memory stays in context {}",
+                holder.id(),
+                space.number()
+            );
+            match release_mappings(host, holder, state, space) {
+                Emptied::Complete => Emptied::Stuck,
+                emptied => emptied,
+            }
+        }
+    }
+}
+
+fn release_mappings<H: Host>(
     host: &H,
     holder: &H::Domain,
     state: &DomainState<H>,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     addr::{Dfn, DfnRange, Gfn, GrantRef, PAGE_SHIFT},
-    host::{Domain, FlushFlags, FrameError, FrameRun, Host},
+    host::{Domain, FlushFlags, FrameError, FrameRun, Host, Progress},
     state::DomainState,
     sync::SpinLock,
 };
@@ -39,15 +39,6 @@ const FRAMES_PER_WORK: u32 = 16;
 const PIECES_PER_STEP: u32 = 4;
 /// The same, of one grant each.
 const GRANTS_PER_STEP: u32 = 64;
-
-/// How far a call has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// It is done.
-    Done,
-    /// Something else wants the CPU: call again.
-    Preempted,
-}
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ use crate::{
     addr::GuestPtr,
     dma::{
         arguments::{self, ArgumentPlace},
-        attach::{self, Destroyed},
+        attach,
         control::{self, Revoked},
         faults,
         lookup::lookup,
@@ -41,9 +41,9 @@ use crate::{
         query::{query, query_device},
         single,
         unmap::Unmaps,
-        window::{self, Progress},
+        window,
     },
-    host::{Domain, Host},
+    host::{Domain, Host, Progress},
     state::DomainState,
 };
 
@@ -83,17 +83,11 @@ pub fn dispatch<H: Host>(host: &H, cmd: u32, at: GuestPtr, count: u32) -> Answer
             (status(query_device(host, caller, op)), 1)
         }),
         XEN_GDMA_OP_CONTEXT_CREATE => each(host, call, |op: &mut ContextCreate| {
-            (status(attach::create(host, caller, state, op)), HEAVY)
+            progress(attach::create(host, caller, state, op))
         }),
-        XEN_GDMA_OP_CONTEXT_DESTROY => {
-            each(host, call, |op: &mut ContextDestroy| match attach::destroy(
-                host, caller, state, op.context,
-            ) {
-                Ok(Destroyed::Done) => (0, HEAVY),
-                Ok(Destroyed::Preempted) => (0, UNFINISHED),
-                Err(error) => (Errno::from(error).wire(), HEAVY),
-            })
-        }
+        XEN_GDMA_OP_CONTEXT_DESTROY => each(host, call, |op: &mut ContextDestroy| {
+            progress(attach::destroy(host, caller, state, op.context))
+        }),
         XEN_GDMA_OP_DEVICE_ATTACH => each(host, call, |op: &mut DeviceAttach| {
             (status(attach::attach(host, caller, state, op)), HEAVY)
         }),
@@ -209,6 +203,14 @@ fn status<E: Into<Errno>>(result: Result<(), E>) -> i32 {
     match result {
         Ok(()) => 0,
         Err(error) => error.into().wire(),
+    }
+}
+
+/// The status, and the amount of work, of one step of an element that may take more.
+fn progress<E: Into<Errno>>(result: Result<Progress, E>) -> (i32, u32) {
+    match result {
+        Ok(Progress::Preempted) => (0, UNFINISHED),
+        done => (status(done.map(|_| ())), HEAVY),
     }
 }
 

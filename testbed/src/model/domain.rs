@@ -27,6 +27,8 @@ use super::{
 pub enum Backing {
     /// Memory: the machine frame.
     Ram(u64),
+    /// Memory that its guest can only read: the machine frame.
+    ReadOnly(u64),
     /// Memory that is paged out or shared with another domain.
     PagedOut,
     /// A device's registers.
@@ -54,6 +56,8 @@ pub struct DomainSetup {
     pub hole: Option<(u64, u64)>,
     /// Device frames that its contexts can have: first and count.
     pub context_range: Option<(u64, u64)>,
+    /// Device frames for mappings in copies of its memory: first and count.
+    pub mirror_range: Option<(u64, u64)>,
     /// Most frames pinned for DMA.
     pub max_pins: u32,
     /// Most contexts besides the default one.
@@ -76,6 +80,10 @@ impl DomainSetup {
     /// First device frame of the hole of every domain set up here.
     pub const HOLE: u64 = 0x10_0000;
 
+    /// First device frame of mappings in copies of a domain's memory: above all memory
+    /// and all machine frames.
+    pub const MIRRORS: u64 = 0x40_0000;
+
     /// First device frame of every created context.
     pub const CONTEXTS: u64 = 0x100;
 
@@ -89,6 +97,7 @@ impl DomainSetup {
             iommu: IommuMode::OwnTables,
             hole: Some((Self::HOLE, 1 << 20)),
             context_range: Some((Self::CONTEXTS, 1 << 24)),
+            mirror_range: Some((Self::MIRRORS, 1 << 20)),
             max_pins: 1024,
             max_contexts: 4,
             max_table_frames: 4,
@@ -250,7 +259,7 @@ impl Machine {
             .map(|(mfn, _)| mfn)
             .collect();
         for mfn in owned {
-            state.frames.deallocate(mfn);
+            state.deallocate(mfn);
         }
     }
 

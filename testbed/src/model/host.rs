@@ -6,9 +6,10 @@ use std::sync::Arc;
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt, FlushFlags, Flushed,
-        Frame, FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError,
-        IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
+        AttachError, Content, CopyError, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt,
+        FlushFlags, Flushed, Frame, FrameError, Given, GuestFault, HasDevices, Host, IoMemory,
+        IoTables, IommuError, IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Progress,
+        Refused, StealError, TraceEvent,
     },
     hypercall::{Answer, Call},
 };
@@ -169,6 +170,8 @@ impl Host for Machine {
             Some(Backing::Io(mfn)) if io == IoMemory::Allowed => {
                 self.take_reference(owner.id().0, mfn, take_type)
             }
+            Some(Backing::ReadOnly(_)) if access.write => Err(FrameError::NotWritable),
+            Some(Backing::ReadOnly(mfn)) => self.take_reference(owner.id().0, mfn, false),
             Some(Backing::PagedOut) => Err(FrameError::TryAgain),
             None if owner.is_dying() => Err(FrameError::Gone),
             Some(Backing::Mmio | Backing::Io(_) | Backing::Foreign(_)) | None => {
@@ -318,7 +321,7 @@ impl Host for Machine {
             return Err(StealError::InUse);
         }
         record.owner = NOBODY;
-        state.p2m.remove(&key);
+        state.set_backing(key.0, key.1, None);
         Ok(ModelLoosePage::new(Arc::downgrade(&self.inner), mfn))
     }
 
@@ -362,8 +365,8 @@ impl Host for Machine {
         } else {
             Gfn::new(mfn)
         };
-        let key = (owner, known_by.number());
-        state.p2m.insert(key, Backing::Ram(mfn));
+        let backing = Backing::Ram(mfn);
+        state.set_backing(owner, known_by.number(), Some(backing));
         Given::At(known_by)
     }
 
@@ -535,8 +538,17 @@ impl Host for Machine {
         Ok(Arc::new(value))
     }
 
-    fn context_range(&self, owner: &ModelDomain, last: Dfn, wanted: u64) -> Option<DfnRange> {
-        let (first, count) = owner.setup().context_range?;
+    fn context_range(
+        &self,
+        owner: &ModelDomain,
+        last: Dfn,
+        wanted: u64,
+        content: Content,
+    ) -> Option<DfnRange> {
+        let (first, count) = match content {
+            Content::Empty => owner.setup().context_range?,
+            Content::Mirror => owner.setup().mirror_range?,
+        };
         let end = (first + count.min(wanted)).min(last.number().saturating_add(1));
         Some(DfnRange {
             first: Dfn::new(first),
@@ -561,6 +573,21 @@ impl Host for Machine {
             inner: Arc::downgrade(&self.inner),
             id,
         })
+    }
+
+    fn mirror_memory(
+        &self,
+        owner: &ModelDomain,
+        context: &ModelIoContext,
+        end: Dfn,
+    ) -> Result<Progress, CopyError> {
+        assert_none_held("copying memory");
+        self.mirror_step(owner, context, end)
+    }
+
+    fn end_mirror(&self, context: &ModelIoContext) -> Result<Progress, IommuError> {
+        assert_none_held("ending a copy of memory");
+        self.end_mirror_step(context)
     }
 
     fn close_io_context(&self, context: &ModelIoContext) -> Result<(), HasDevices> {

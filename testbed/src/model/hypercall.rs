@@ -9,8 +9,8 @@ use hv::{
 };
 use hypercall_abi::{
     command::{
-        XEN_GDMA_ARGS_REGISTERED, XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_REVOKE,
-        XEN_GDMA_OP_WINDOW_CREATE, XEN_GDMA_OP_WINDOW_DESTROY,
+        XEN_GDMA_ARGS_REGISTERED, XEN_GDMA_OP_CONTEXT_CREATE, XEN_GDMA_OP_CONTEXT_DESTROY,
+        XEN_GDMA_OP_REVOKE, XEN_GDMA_OP_WINDOW_CREATE, XEN_GDMA_OP_WINDOW_DESTROY,
     },
     grant::{GNTTABOP_CMD_MASK, GNTTABOP_SET_VERSION, GNTTABOP_SETUP_TABLE},
 };
@@ -147,18 +147,19 @@ impl Machine {
                     resume,
                 } => {
                     assert_eq!(resume & GNTTABOP_CMD_MASK, 0, "bits of the command");
-                    // The end of a context, and of all mappings of a reference, takes
-                    // several steps, of which each gives frames back; so do windows.
-                    let ends_context = number == Number::GrantDma
+                    // A copy of a domain's memory, windows, the end of a context, and that of
+                    // all mappings of a reference take several steps, of which each does
+                    // something for one element.
+                    let in_steps = number == Number::GrantDma
                         && matches!(
                             cmd & !XEN_GDMA_ARGS_REGISTERED,
-                            XEN_GDMA_OP_CONTEXT_DESTROY
+                            XEN_GDMA_OP_CONTEXT_CREATE
+                                | XEN_GDMA_OP_CONTEXT_DESTROY
                                 | XEN_GDMA_OP_REVOKE
                                 | XEN_GDMA_OP_WINDOW_CREATE
                                 | XEN_GDMA_OP_WINDOW_DESTROY
                         );
-                    let progress =
-                        elements > 0 || resume > cmd & !GNTTABOP_CMD_MASK || ends_context;
+                    let progress = elements > 0 || resume > cmd & !GNTTABOP_CMD_MASK || in_steps;
                     assert!(progress && elements < left, "a continuation progresses");
                     assert!(steps < 100_000, "a call that never ends");
                     assert!(elements == 0 || bytes % u64::from(elements) == 0);

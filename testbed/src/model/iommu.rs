@@ -7,7 +7,7 @@ use std::{
     sync::Weak,
 };
 
-use super::machine::Inner;
+use super::{machine::Inner, mirror::Copy};
 use hv::{
     addr::{Access, DfnRange},
     host::FlushFlags,
@@ -73,7 +73,15 @@ impl Drop for ModelIoContext {
         let mut state = inner.state();
         let used = state.devices_at(self.id).next();
         assert_eq!(used, None, "I/O page tables dropped with a device there");
-        let tables = state.iommus.remove(&self.id).expect("its tables");
+        let mut tables = state.iommus.remove(&self.id).expect("its tables");
+        if let Some(Copy {
+            end, refused: true, ..
+        }) = tables.copy
+        {
+            // It goes with the tables.
+            tables.table.retain(|&dfn, _| dfn >= end);
+            tables.iotlb.retain(|&dfn, _| dfn >= end);
+        }
         assert!(tables.table.is_empty(), "I/O page tables dropped in use");
         let reachable = tables.iotlb.len();
         assert_eq!(reachable, 0, "I/O page tables dropped before a flush");
@@ -87,6 +95,8 @@ pub struct Iommu {
     pub number: u32,
     /// No device can be moved here.
     pub closed: bool,
+    /// It is a copy of its owner's memory as well.
+    pub copy: Option<Copy>,
     table: BTreeMap<u64, Translation>,
     iotlb: BTreeMap<u64, Vec<Translation>>,
     /// Translations that devices do not see for certain before a flush.
@@ -104,9 +114,42 @@ impl Iommu {
         }
     }
 
+    fn is_copied(&self, dfn: u64) -> bool {
+        self.copy.is_some_and(|copy| dfn < copy.end)
+    }
+
+    /// Adds a translation of the copy, if this is one and it is not being taken out.
+    pub(super) fn copy_in(&mut self, dfn: u64, translation: Translation) {
+        if self.is_copied(dfn) {
+            self.copy_out(dfn);
+            if self.copy.is_some_and(|copy| !copy.ending) {
+                self.table.insert(dfn, translation);
+                self.iotlb.insert(dfn, vec![translation]);
+            }
+        }
+    }
+
+    /// Takes a translation out of the copy, flush included.
+    pub(super) fn copy_out(&mut self, dfn: u64) {
+        if self.is_copied(dfn) {
+            self.table.remove(&dfn);
+            self.iotlb.remove(&dfn);
+        }
+    }
+
+    pub(super) fn copy_leads_to(&self, mfn: u64) -> bool {
+        let copied = self.copied().map(|(_, entry)| entry);
+        let listed = self.table.iter();
+        let listed = listed.filter(|&(&dfn, _)| self.is_copied(dfn));
+        copied
+            .chain(listed.map(|(_, &entry)| entry))
+            .any(|entry| entry.mfn == mfn)
+    }
+
     /// Adds translations. A device may use them at once.
     pub fn map(&mut self, dfn: u64, mfn: u64, count: u32, access: Access) -> FlushFlags {
         for offset in 0..u64::from(count) {
+            assert!(!self.is_copied(dfn + offset), "mapped where the copy is");
             let translation = Translation {
                 mfn: mfn + offset,
                 read: access.read,
@@ -128,6 +171,7 @@ impl Iommu {
     /// Removes translations from the table. The IOTLB keeps them.
     pub fn unmap(&mut self, dfn: u64, count: u32) -> FlushFlags {
         for frame in dfn..dfn + u64::from(count) {
+            assert!(!self.is_copied(frame), "unmapped where the copy is");
             self.table.remove(&frame);
         }
         REMOVED
@@ -155,17 +199,27 @@ impl Iommu {
     }
 
     /// Every translation that a device may still use, with its device frame.
-    pub fn reachable(&self) -> impl Iterator<Item = (u64, Translation)> {
+    fn cached(&self) -> impl Iterator<Item = (u64, Translation)> {
         self.iotlb
             .iter()
             .flat_map(|(&dfn, cached)| cached.iter().map(move |&entry| (dfn, entry)))
     }
 
-    /// Translations that lead to a frame: all, and writable ones.
+    /// Those of mappings.
+    pub fn reachable(&self) -> impl Iterator<Item = (u64, Translation)> {
+        self.cached().filter(|&(dfn, _)| !self.is_copied(dfn))
+    }
+
+    /// Those of the copy.
+    pub fn copied(&self) -> impl Iterator<Item = (u64, Translation)> {
+        self.cached().filter(|&(dfn, _)| self.is_copied(dfn))
+    }
+
+    /// Translations of mappings that lead to a frame: all, and writable ones.
     pub fn reach_of(&self, mfn: u64) -> (u32, u32) {
         let to_frame = |entry: &Translation| entry.mfn == mfn;
         let mut reach = (0, 0);
-        for cached in self.iotlb.values() {
+        for (_, cached) in self.iotlb.iter().filter(|&(&dfn, _)| !self.is_copied(dfn)) {
             reach.0 += u32::from(cached.iter().any(to_frame));
             reach.1 += u32::from(cached.iter().any(|entry| to_frame(entry) && entry.write));
         }

@@ -45,7 +45,7 @@ impl LoosePage for ModelLoosePage {
 impl Drop for ModelLoosePage {
     fn drop(&mut self) {
         if let Some(machine) = self.machine.upgrade() {
-            machine.state().frames.deallocate(self.mfn);
+            machine.state().deallocate(self.mfn);
         }
     }
 }

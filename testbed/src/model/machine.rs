@@ -242,6 +242,10 @@ pub struct Switches {
     pub share_fails: Trigger,
     /// Mapping of guest memory for Xen.
     pub map_memory_fails: Trigger,
+    /// Copying a domain's memory, for want of memory.
+    pub copy_fails: Trigger,
+    /// Taking such a copy out of the tables.
+    pub end_copy_fails: Trigger,
 }
 
 impl Switches {
@@ -254,8 +258,10 @@ impl Switches {
             self.no_io_context,
             self.share_fails,
             self.map_memory_fails,
+            self.copy_fails,
+            self.end_copy_fails,
         ];
-        unseen != [Trigger::Never; 6]
+        unseen != [Trigger::Never; 8]
     }
 }
 
@@ -388,6 +394,7 @@ impl State {
     pub(super) fn put(&mut self, mfn: u64, typed: bool) {
         let reach = self.reach_of(mfn);
         self.frames.put(mfn, typed, reach);
+        self.assert_unreachable_if_free(mfn);
     }
 
     /// The vcpus of a dying domain will not run again. What a translated domain
@@ -561,7 +568,7 @@ impl Machine {
                 state.frames.skip();
             }
             let mfn = state.frames.allocate(domain, Kind::Ram);
-            state.p2m.insert((domain, gfn), Backing::Ram(mfn));
+            state.set_backing(domain, gfn, Some(Backing::Ram(mfn)));
         }
     }
 

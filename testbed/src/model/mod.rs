@@ -15,6 +15,7 @@
 //! | [`cpu`] | CPU mappings of grants, TLBs |
 //! | [`loose`] | pages between two owners |
 //! | [`iommu`] | I/O page tables, IOTLB, devices |
+//! | [`mirror`] | copies of a domain's memory in I/O page tables |
 //! | [`guest`] | guest memory for hypercall arguments, with holes |
 //! | [`mapped`] | guest memory that Xen has mapped for itself |
 //! | [`shared`] | pages shared with a guest: grant table frames |
@@ -34,6 +35,7 @@ pub mod locks;
 pub mod loose;
 pub mod machine;
 pub mod mapped;
+pub mod mirror;
 pub mod shared;
 pub mod table;
 

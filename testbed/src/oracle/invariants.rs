@@ -9,7 +9,7 @@ use std::{
 use hv::host::{Domain, IommuMode};
 use hypercall_abi::grant::{GTF_ACCEPT_TRANSFER, GTF_READING, GTF_TYPE_MASK, GTF_WRITING};
 
-use super::reference::Reference;
+use super::reference::{Made, Reference};
 use crate::model::{Machine, frames::Kind};
 
 /// Checks everything that must hold between two steps.
@@ -17,6 +17,7 @@ pub fn check(machine: &Machine, reference: &Reference) {
     check_references(machine, reference);
     check_reach(machine, reference);
     check_tables(machine, reference);
+    check_copies(machine, reference);
     check_devices(machine, reference);
     check_entries(machine, reference);
     check_service(machine, reference);
@@ -92,16 +93,47 @@ fn check_reach(machine: &Machine, reference: &Reference) {
     }
 }
 
-/// Invariant 4: the I/O page tables are exactly the mappings.
+/// Invariant 4: the I/O page tables are exactly the mappings; those of a copy are these
+/// and exactly what its owner has.
 fn check_tables(machine: &Machine, reference: &Reference) {
     let state = machine.state();
-    for (&(domain, _), iommu) in &state.iommus {
-        let space = (domain, iommu.number);
-        assert_eq!(
-            *iommu.table(),
-            reference.table_of(space),
-            "I/O page table of {space:?}"
-        );
+    for (&id, iommu) in &state.iommus {
+        let space = (id.0, iommu.number);
+        let mut wanted = reference.table_of(space);
+        let mut table = iommu.table().clone();
+        let made = reference.contexts.get(&space);
+        let ending = iommu.closed || iommu.copy.is_some_and(|copy| copy.ending);
+        let whole = |made: &&Made| made.mirror && !ending;
+        if let Some(made) = made.filter(whole) {
+            let own = state.own_memory(id.0);
+            wanted.extend(own.filter(|&(dfn, _)| dfn < made.range.0));
+        } else {
+            // A copy in the making or on its way out may have any part.
+            let end = iommu.copy.map_or(0, |copy| copy.end);
+            table.retain(|&dfn, _| dfn >= end);
+        }
+        assert_eq!(table, wanted, "I/O page table of {space:?}");
+    }
+}
+
+/// Invariants 1 and 11: a device reaches in a copy what its owner has, and nothing that
+/// it had; and no device is there before the copy is whole.
+fn check_copies(machine: &Machine, reference: &Reference) {
+    let state = machine.state();
+    for (&id, iommu) in &state.iommus {
+        let Some(copy) = iommu.copy else {
+            continue;
+        };
+        let own: BTreeMap<_, _> = state.own_memory(id.0).collect();
+        for (dfn, translation) in iommu.copied() {
+            let owned = own.get(&dfn) == Some(&translation);
+            assert!(owned, "{id:?} reaches {translation:x?} at dfn {dfn:#x}");
+        }
+        let used = state.devices_at(id).next();
+        let whole = copy.whole && !copy.ending;
+        assert!(whole || used.is_none(), "a device sees half a copy");
+        let made = reference.contexts.get(&(id.0, iommu.number));
+        assert!(made.is_none_or(|made| made.mirror), "a copy nobody wants");
     }
 }
 

@@ -270,6 +270,7 @@ impl Rules<'_> {
         let backing = self.machine.state().p2m.get(&(owner, gfn)).copied();
         match backing {
             Some(Backing::Ram(mfn)) => self.usable(mfn, typed),
+            Some(Backing::ReadOnly(mfn)) if !typed => self.usable(mfn, false),
             Some(Backing::Io(mfn)) if io => Ok(mfn),
             Some(Backing::PagedOut) => Err(no_use(&[Errno::Again], Gntst::EAgain)),
             _ => Err(no_use(&[Errno::Fault], Gntst::BadPage)),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::judge_contexts::MIRROR_WEIGHT;
 use crate::model::{
     Event,
     iommu::{REMOVED, Translation},
@@ -124,6 +125,14 @@ pub struct Made {
     pub range: (u64, u64),
     /// It is being destroyed, and accepts no mapping any more.
     pub closed: bool,
+    /// It is a copy of its owner's memory as well.
+    pub mirror: bool,
+}
+
+impl Made {
+    fn weight(&self) -> u32 {
+        if self.mirror { MIRROR_WEIGHT } else { 1 }
+    }
 }
 
 /// Limits of a domain that are not those it was created with.
@@ -184,6 +193,12 @@ impl Reference {
     pub fn contexts_of(&self, holder: u16) -> impl Iterator<Item = (u32, &Made)> {
         let made = self.contexts.range((holder, 0)..=(holder, u32::MAX));
         made.map(|(&(_, number), made)| (number, made))
+    }
+
+    /// The same, as they count against the limit.
+    pub fn contexts_counted(&self, holder: u16) -> u32 {
+        let weights = self.contexts_of(holder).map(|(_, made)| made.weight());
+        weights.sum()
     }
 
     /// First and last device frame of a context that accepts mappings. `Err`: there is

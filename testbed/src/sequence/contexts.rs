@@ -25,6 +25,8 @@ pub enum ContextAction {
         pages: Choice,
         /// A field with nonsense in it, sometimes.
         nonsense: Choice,
+        /// A copy of its owner's memory, sometimes.
+        content: Choice,
     },
     /// A context is destroyed.
     Destroy {
@@ -109,7 +111,14 @@ impl Play {
                 holder,
                 pages,
                 nonsense,
+                content,
             } => {
+                let mirror = content.is_multiple_of(3);
+                let first = if mirror {
+                    crate::model::DomainSetup::MIRRORS
+                } else {
+                    first
+                };
                 let max_daddr = match pages % 4 {
                     0 => 0,
                     1 => u64::from(pages),
@@ -117,7 +126,7 @@ impl Play {
                 };
                 let op = ContextCreate {
                     max_daddr,
-                    flags: u32::from(nonsense == 1),
+                    flags: u32::from(mirror) | u32::from(nonsense == 1) << 1,
                     pad0: u32::from(nonsense == 2),
                     ..ContextCreate::default()
                 };
@@ -182,6 +191,11 @@ impl Play {
                 write,
             } => {
                 let (sbdf, ..) = DEVICES[usize::from(device) % DEVICES.len()];
+                let first = match device / 4 % 3 {
+                    0 => 0,
+                    1 => crate::model::DomainSetup::MIRRORS,
+                    _ => first,
+                };
                 let daddr = (first + u64::from(frame % 66)) * 4096 + 5;
                 let machine = &self.checked.machine;
                 if machine.state().pci.contains_key(&sbdf) {
@@ -194,10 +208,12 @@ impl Play {
             }
             ContextAction::Fail { what, nth } => {
                 let trigger = Trigger::Nth(1 + u32::from(nth % 3));
-                self.checked.switch(|switches| match what % 3 {
+                self.checked.switch(|switches| match what % 5 {
                     0 => switches.attach_fails = trigger,
                     1 => switches.no_io_context = trigger,
-                    _ => switches.share_fails = trigger,
+                    2 => switches.share_fails = trigger,
+                    3 => switches.copy_fails = trigger,
+                    _ => switches.end_copy_fails = trigger,
                 });
             }
         }

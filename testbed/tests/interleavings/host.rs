@@ -15,10 +15,10 @@ use hv::{
     dma::DmaLimits,
     grant::TableLimits,
     host::{
-        AttachError, DeviceError, Domain, ElementsAt, FlushFlags, Flushed, Frame, FrameError,
-        FrameRun, Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
-        LoosePage, MappedMemory, NoIoContext, OfferError, OutOfMemory, PciFacts, Refused,
-        SharedPage, StealError, TraceEvent, UnshareError,
+        AttachError, Content, CopyError, DeviceError, Domain, ElementsAt, FlushFlags, Flushed,
+        Frame, FrameError, FrameRun, Given, GuestFault, HasDevices, Host, IoMemory, IoTables,
+        IommuError, IommuMode, LoosePage, MappedMemory, NoIoContext, OfferError, OutOfMemory,
+        PciFacts, Progress, Refused, SharedPage, StealError, TraceEvent, UnshareError,
     },
     hypercall::{
         Answer, Call,
@@ -605,8 +605,16 @@ impl Host for World {
         Ok(Arc::new(value))
     }
 
-    fn context_range(&self, _: &Peer, _: Dfn, _: u64) -> Option<DfnRange> {
+    fn context_range(&self, _: &Peer, _: Dfn, _: u64, _: Content) -> Option<DfnRange> {
         None
+    }
+
+    fn mirror_memory(&self, _: &Peer, _: &(), _: Dfn) -> Result<Progress, CopyError> {
+        unimplemented!("{OUTSIDE}")
+    }
+
+    fn end_mirror(&self, _: &()) -> Result<Progress, IommuError> {
+        unimplemented!("{OUTSIDE}")
     }
 
     fn new_io_context(&self, _: &Peer, _: u32) -> Result<(), NoIoContext> {

@@ -22,17 +22,10 @@
 #include "../../drivers/passthrough/ats.h"
 #include "../../drivers/passthrough/vtd/dmar.h"
 #include "../../drivers/passthrough/vtd/iommu.h"
+#include "contexts.h"
 #include "gdma.h"
 
 #define NR_IDS (IOMMU_LAST_CONTEXT_DOMID - IOMMU_FIRST_CONTEXT_DOMID + 1)
-
-struct iommu_context {
-    struct domain *tables;      /* what the drivers take for a domain */
-    struct domain *owner;
-    uint32_t number;            /* the guest's name for it */
-    unsigned int devices;       /* that may use the tables */
-    bool closed;                /* no device can be moved here */
-};
 
 /* Under pcidevs_lock(). */
 static DECLARE_BITMAP(ids, NR_IDS);
@@ -173,6 +166,8 @@ int gdma_context_destroy(struct iommu_context *ctx)
     if ( rc )
         return rc;
 
+    gdma_mirror_forget(ctx);
+
     rc = iommu_free_pgtables(d);
     if ( rc )
         return rc;
@@ -225,14 +220,13 @@ static int cf_check check_window(xen_pfn_t start, xen_ulong_t nr, uint32_t id,
 #define LOWEST    (0x100000UL >> PAGE_SHIFT)
 
 /*
- * The lowest so many frames up to last that are nothing special; fewer if there
- * are not as many in one piece.
+ * The lowest so many frames from `from' up to last that are nothing special;
+ * fewer if there are not as many in one piece.
  */
-bool gdma_context_range(uint64_t last, uint64_t wanted, uint64_t *first,
-                        uint64_t *count)
+static bool find_range(unsigned long from, unsigned long end, uint64_t last,
+                       uint64_t wanted, uint64_t *first, uint64_t *count)
 {
-    unsigned long end = 1UL << (gdma_vtd_address_bits(paddr_bits) - PAGE_SHIFT);
-    struct window w = { .first = LOWEST };
+    struct window w = { .first = max(from, LOWEST) };
 
     if ( last < end )
         end = last + 1;
@@ -253,6 +247,46 @@ bool gdma_context_range(uint64_t last, uint64_t wanted, uint64_t *first,
     }
 
     return *count;
+}
+
+bool gdma_context_range(uint64_t last, uint64_t wanted, uint64_t *first,
+                        uint64_t *count)
+{
+    return find_range(0, 1UL << (gdma_vtd_address_bits(paddr_bits) - PAGE_SHIFT),
+                      last, wanted, first, count);
+}
+
+/* How many bits of device address tables of contexts translate. */
+static unsigned int table_address_bits(void)
+{
+    unsigned int levels = DIV_ROUND_UP(paddr_bits - PAGE_SHIFT, 9);
+
+    /* AMD's driver has as many levels as paddr_bits need, VT-d's has four. */
+    return gdma_vtd_address_bits(min(PAGE_SHIFT + 9 * levels, 48U));
+}
+
+/*
+ * The same above where a copy of the owner's memory can have frames: above what
+ * its CPUs can address, or, where the IOMMU does not reach further, the topmost
+ * quarter, if the guest has nothing there; for PV, above the machine's memory.
+ */
+bool gdma_mirror_range(const struct domain *owner, uint64_t last,
+                       uint64_t wanted, uint64_t *first, uint64_t *count)
+{
+    unsigned int bits = table_address_bits();
+    unsigned int cpu_bits = owner->arch.cpu_policy->extd.maxphysaddr;
+    unsigned long from = max_page;
+
+    if ( paging_mode_translate(owner) )
+    {
+        from = bits > cpu_bits ? 1UL << (cpu_bits - PAGE_SHIFT)
+                               : 3UL << (bits - PAGE_SHIFT - 2);
+        if ( p2m_get_hostp2m(owner)->max_mapped_pfn >= from )
+            return false;
+    }
+
+    return find_range(from, 1UL << (bits - PAGE_SHIFT), last, wanted, first,
+                      count);
 }
 
 /* Reserved regions. */

@@ -268,6 +268,8 @@ unsigned int gdma_vtd_address_bits(unsigned int bits); /* only on x86 */
 struct iommu_context;
 bool gdma_context_range(uint64_t last, uint64_t wanted, uint64_t *first,
                         uint64_t *count);
+bool gdma_mirror_range(const struct domain *owner, uint64_t last,
+                       uint64_t wanted, uint64_t *first, uint64_t *count);
 int gdma_context_create(struct domain *owner, uint32_t number,
                         struct iommu_context **result);
 bool gdma_context_close(struct iommu_context *ctx);
@@ -278,6 +280,10 @@ int gdma_context_attach(struct domain *owner, struct iommu_context *to,
 uint32_t gdma_context_number(const struct pci_dev *pdev);
 unsigned int gdma_context_limit(void);
 void gdma_context_show_devices(const struct domain *owner);
+
+/* mirrors.c; only on x86. Both return -ERESTART if they are to be called again. */
+int gdma_mirror_copy(struct iommu_context *ctx, uint64_t end);
+int gdma_mirror_end(struct iommu_context *ctx);
 
 #endif /* XEN_COMMON_GRANT_DMA_H */
 

@@ -45,6 +45,14 @@ void expect_not_written(const char *what, const struct device *dev,
 void expect_blocked(const char *what, const struct device *dev,
                     uint64_t daddr, void *va);
 
+/* The device reads zeros at @daddr, where nobody is to look at memory. */
+void expect_nothing(const char *what, const struct device *dev,
+                    uint64_t daddr);
+
+/* What the device writes at @daddr does not get to @va, which holds zeros. */
+void expect_not_filled(const char *what, const struct device *dev,
+                       uint64_t daddr, const void *va);
+
 /*
  * The device does not get to @va through @daddr.  What else is there, if
  * anything, is left open: nothing that a write would harm.
