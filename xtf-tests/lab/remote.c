@@ -131,6 +131,17 @@ domid_t remote_domid(void)
     return dom.domid;
 }
 
+int remote_assign(uint32_t sbdf)
+{
+    return second_domain_assign(&dom, sbdf);
+}
+
+/* It is a clone: the same variable is at the same address. */
+uint64_t remote_gaddr(unsigned int nth)
+{
+    return (uint64_t)virt_to_gfn(pages[nth]) << PAGE_SHIFT;
+}
+
 void *remote_page(unsigned int nth)
 {
     return page_windows[nth];

@@ -124,11 +124,25 @@ static long domctl(struct domctl *op, unsigned int cmd, domid_t domid)
     return rc;
 }
 
+static unsigned int more_flags;
+
+void second_domain_behind_iommu(void)
+{
+    more_flags |= CREATE_IOMMU;
+}
+
+int second_domain_assign(const struct second_domain *dom, uint32_t sbdf)
+{
+    struct domctl op = { .assign_device = { .sbdf = sbdf } };
+
+    return domctl(&op, DOMCTL_ASSIGN_DEVICE, dom->domid);
+}
+
 static long create(struct second_domain *dom, unsigned int max_grant_version)
 {
     struct domctl op = {
         .create = {
-            .flags = CREATE_HVM | CREATE_HAP,
+            .flags = CREATE_HVM | CREATE_HAP | more_flags,
             .max_vcpus = 1,
             .max_evtchn_port = 1023,
             .max_grant_frames = -1,

@@ -126,7 +126,12 @@ static void bad_create(void)
     EXPECT_CREATE("padding", .pad0 = 1);
     EXPECT_CREATE("highest bit of the padding", .pad0 = 1u << 31);
     for ( unsigned int bit = 0; bit < 32; bit++ )
-        EXPECT_CREATE("a flag", .flags = 1u << bit);
+        if ( 1u << bit != XEN_GDMA_CONTEXT_MIRROR )
+            EXPECT_CREATE("an unknown flag", .flags = 1u << bit);
+    EXPECT_CREATE("an unknown flag and another one",
+                  .flags = XEN_GDMA_CONTEXT_MIRROR | 2);
+    EXPECT_CREATE("a copy, padding", .flags = XEN_GDMA_CONTEXT_MIRROR,
+                  .pad0 = 1);
     EXPECT_CREATE("one byte", .max_daddr = 1);
     EXPECT_CREATE("one byte less than a page", .max_daddr = PAGE_SIZE - 2);
 

@@ -16,10 +16,12 @@
 #define DOMCTL_MAX_MEM          11
 #define DOMCTL_MAX_VCPUS        15
 #define DOMCTL_SET_HVM_CONTEXT  34
+#define DOMCTL_ASSIGN_DEVICE    37
 #define DOMCTL_SET_PAGING_POOL  86
 
 #define CREATE_HVM              (1u << 0)
 #define CREATE_HAP              (1u << 1)
+#define CREATE_IOMMU            (1u << 5)
 #define EMULATE_LAPIC           (1u << 0)
 
 /* Memory for Xen's own tables about an HVM domain. */
@@ -47,6 +49,11 @@ struct domctl {
             uint32_t emulation_flags;
             uint32_t misc_flags;
         } create;
+        struct {
+            uint32_t dev;       /* 0: PCI */
+            uint32_t flags;
+            uint32_t sbdf;
+        } assign_device;
         uint64_t max_mem_kb;
         uint32_t max_vcpus;
         uint64_t paging_pool_bytes;

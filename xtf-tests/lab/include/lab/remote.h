@@ -23,8 +23,14 @@ void remote_end(void);
 
 domid_t remote_domid(void);
 
+/* Make it the owner of a PCI device. */
+int remote_assign(uint32_t sbdf);
+
 /* This domain's view of its @nth page. */
 void *remote_page(unsigned int nth);
+
+/* Where it has that page itself. */
+uint64_t remote_gaddr(unsigned int nth);
 
 /* It grants its @nth page to this domain; @readonly is 0 or GTF_readonly. */
 void remote_grant(grant_ref_t ref, unsigned int nth, unsigned int readonly);

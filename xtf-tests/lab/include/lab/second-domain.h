@@ -33,6 +33,12 @@ int second_domain_start(struct second_domain *dom, void (*entry)(void));
 int second_domain_start_with(struct second_domain *dom, void (*entry)(void),
                              unsigned int max_grant_version);
 
+/* Domains started from now on can have devices. */
+void second_domain_behind_iommu(void);
+
+/* Make it the owner of a PCI device.  0, or an error number and a message. */
+int second_domain_assign(const struct second_domain *dom, uint32_t sbdf);
+
 /*
  * Show the clone's copy of the @nr pages at @va in this domain, at the page
  * aligned address @window: frames of this domain's own memory, which are lost.
