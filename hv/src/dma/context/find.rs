@@ -3,6 +3,7 @@
 
 use super::{
     Context, DmaPin, Handle, NONE, PAGES_PER_CHUNK, Source, handle::MappingState, page::PageState,
+    source_at,
 };
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef},
@@ -48,7 +49,11 @@ pub enum FoundSource {
 impl<H: Host> Context<H> {
     /// There is room in the index: [`Self::reserve`] has seen to it.
     pub(super) fn link(&mut self, source: Source, index: u32) {
-        let older = self.by_source.insert(source, index).unwrap_or(NONE);
+        let pages = &self.chunks;
+        let source_of = |index| source_at(pages, index);
+        let older = self.by_source.newest(source, source_of);
+        self.by_source.put(source, index, older, source_of);
+        let older = older.unwrap_or(NONE);
         if let Some(page) = self.page_mut(older) {
             page.newer = index;
         }
@@ -68,10 +73,11 @@ impl<H: Host> Context<H> {
         if let Some(page) = self.page_mut(newer) {
             page.next = next;
         } else if next == NONE {
-            self.by_source.remove(&source);
-        } else if let Some(first) = self.by_source.get_mut(&source) {
-            // Not by inserting, which might look for memory.
-            *first = next;
+            self.by_source.remove(source, index);
+        } else {
+            let pages = &self.chunks;
+            let source_of = |index| source_at(pages, index);
+            self.by_source.put(source, next, Some(index), source_of);
         }
     }
 
@@ -125,10 +131,15 @@ impl<H: Host> Context<H> {
         self.found(index).or_else(|| self.window_at(index))
     }
 
+    fn newest_of(&self, source: Source) -> Option<u32> {
+        let source_of = |index| source_at(&self.chunks, index);
+        self.by_source.newest(source, source_of)
+    }
+
     /// Pages of a frame or reference, newest first: of mappings, of such as are being
     /// made, and of such as the IOMMU did not give up.
     fn pages_of(&self, source: Source) -> impl Iterator<Item = u32> {
-        let first = self.by_source.get(&source).copied();
+        let first = self.newest_of(source);
         core::iter::successors(first, |&index| {
             let next = self.page(index)?.next;
             (next != NONE).then_some(next)
@@ -156,7 +167,7 @@ impl<H: Host> Context<H> {
     /// What a granter takes back must not become a mapping any more: those that are
     /// being made of it will fail. False: the IOMMU has refused to give it up.
     pub fn doom(&mut self, source: Source) -> bool {
-        let mut page = self.by_source.get(&source).copied();
+        let mut page = self.newest_of(source);
         let mut given_up = true;
         while let Some(index) = page {
             let Some((slot, next)) = self.page(index).map(|page| (page.mapping, page.next)) else {

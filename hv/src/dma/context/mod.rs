@@ -11,6 +11,7 @@
 //! | [`address`] | which device frames are free |
 //! | [`page`] | one page and what keeps it in place |
 //! | [`handle`] | names of mappings |
+//! | [`index`] | from what is mapped to where |
 //! | [`find`] | look-ups by handle, device frame and guest frame |
 //! | [`pending`] | what waits for a flush |
 //! | [`window`] | mappings of any size |
@@ -20,17 +21,17 @@ mod address;
 mod chunks;
 mod find;
 mod handle;
+mod index;
 mod page;
 mod pending;
 mod window;
 
 use alloc::vec::Vec;
 
-use hashbrown::HashMap;
-
 use self::{
     address::Addresses,
     handle::{MappingSlot, MappingState},
+    index::Index,
     page::{Page, PageState},
     pending::Extent,
 };
@@ -44,11 +45,12 @@ pub use self::{
 use super::{quota::Quota, unflushed::Unflushed};
 use crate::{
     addr::{Access, Dfn, DfnRange, Mfn},
-    host::{FlushFlags, Host},
+    host::{FlushFlags, Frame, Host},
 };
 
-/// Pages whose records are allocated together.
-const PAGES_PER_CHUNK: usize = 128;
+/// Pages whose records are allocated together: on Xen, where a record has 48 bytes, three
+/// whole pages of memory.
+const PAGES_PER_CHUNK: usize = 256;
 /// Frames that the IOMMU is told of at a time. They are on Xen's stack.
 const FRAMES_PER_BATCH: usize = 32;
 /// So many chunks without a used page keep their records.
@@ -70,6 +72,13 @@ impl<F> Default for Chunk<F> {
         }
     }
 }
+/// What is pinned at a page.
+fn source_at<F: Frame>(chunks: &[Chunk<F>], index: u32) -> Option<Source> {
+    let index = index as usize;
+    let chunk = chunks.get(index / PAGES_PER_CHUNK)?;
+    chunk.pages.get(index % PAGES_PER_CHUNK)?.source()
+}
+
 /// End of a list.
 const NONE: u32 = u32::MAX;
 
@@ -120,7 +129,7 @@ pub struct Context<H: Host> {
     first_generation: u32,
     last_generation: u32,
     free_mapping: u32,
-    by_source: HashMap<Source, u32>,
+    by_source: Index,
     pending: Chain,
     /// By their first pages.
     windows: Vec<Window<H>>,
@@ -150,7 +159,7 @@ impl<H: Host> Context<H> {
             first_generation,
             last_generation: first_generation,
             free_mapping: NONE,
-            by_source: HashMap::new(),
+            by_source: Index::new(),
             pending: Chain::EMPTY,
             windows: Vec::new(),
             windows_made: 0,
@@ -305,8 +314,11 @@ impl<H: Host> Context<H> {
         access: Access,
     ) -> Result<Reservation, ReserveError> {
         // Room for everybody's pages that are not placed yet, so that placing needs none.
+        let pages = &self.chunks;
         self.by_source
-            .try_reserve(self.unplaced as usize + count as usize)
+            .reserve(self.unplaced as usize + count as usize, |index| {
+                source_at(pages, index)
+            })
             .map_err(|_| ReserveError::OutOfMemory)?;
         let first = self.find_place(range, wanted, count as usize)?;
         self.back(first, count as usize)?;

@@ -94,6 +94,17 @@ pub(super) struct Page<F> {
     pub next: u32,
 }
 
+impl<F: Frame> Page<F> {
+    /// What is pinned there.
+    pub fn source(&self) -> Option<Source> {
+        match &self.state {
+            PageState::Free | PageState::Reserved => None,
+            PageState::Pinned(pin) => Some(pin.source()),
+            PageState::Mapped(pin) | PageState::FlushPending(pin) => Some(pin.get().source()),
+        }
+    }
+}
+
 impl<F> Page<F> {
     pub const FREE: Self = Self {
         state: PageState::Free,
