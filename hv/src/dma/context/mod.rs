@@ -54,7 +54,7 @@ const PAGES_PER_CHUNK: usize = 256;
 /// Frames that the IOMMU is told of at a time. They are on Xen's stack.
 const FRAMES_PER_BATCH: usize = 32;
 /// So many chunks without a used page keep their records.
-const MOST_IDLE_CHUNKS: u32 = 4;
+const MOST_IDLE_CHUNKS: u32 = 2;
 
 /// The records of [`PAGES_PER_CHUNK`] pages, or none.
 #[derive(Debug)]
