@@ -10,6 +10,7 @@
 //! | [`console`], [`verdict`] | what a log says, and whether that is a pass; pure |
 //! | [`report`] | result lines, totals, JUnit XML |
 //! | [`suite`] | `test` and `boot` |
+//! | [`counting`] | `test`: runs of which IOTLB invalidations are counted |
 //! | [`trace`] | IOTLB invalidations in QEMU's trace |
 //! | [`bench`], [`figures`] | `bench`: the boots, and the arithmetic; the latter pure |
 //! | [`operations`], [`costs`] | `bench`: every grant table operation, the same way |
@@ -23,6 +24,7 @@ mod bench;
 mod catalogue;
 mod console;
 mod costs;
+mod counting;
 mod demo;
 mod figures;
 mod linux;

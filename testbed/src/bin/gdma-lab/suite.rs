@@ -14,6 +14,7 @@ use crate::Exit;
 use crate::artefact;
 use crate::catalogue::{Catalogue, Run};
 use crate::console;
+use crate::counting;
 use crate::machine::{Machine, require_qemu};
 use crate::process::{self, Finished, Flow, StopWish};
 use crate::report::{self, Outcome, QUIET, Totals};
@@ -80,7 +81,11 @@ pub fn execute(
     stop: &StopWish,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Option<Outcome>> {
-    execute_on(root, run, &run.machine, stop, on_line)
+    if run.phases.is_empty() {
+        execute_on(root, run, &run.machine, stop, on_line)
+    } else {
+        counting::execute(root, run, stop, on_line)
+    }
 }
 
 /// As [`execute`], with the run's machine altered by the caller.
@@ -114,6 +119,7 @@ pub fn execute_on(
         log,
         console,
         complaints,
+        counts: Vec::new(),
     }))
 }
 
@@ -273,6 +279,7 @@ fn boot_interactive(root: &Path, run: &Run, stop: &StopWish) -> Result<Option<Ou
         log,
         console,
         complaints: String::new(),
+        counts: Vec::new(),
     }))
 }
 
