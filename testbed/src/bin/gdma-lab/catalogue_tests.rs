@@ -9,8 +9,8 @@ const HEAD: &str = r#"
     timeout_s = 10
     must_not = ["Xen BUG", "Panic on CPU"]
     [artefacts]
-    xen = { path = "x/{arch}/xen", make = "make xen" }
-    guest = { path = "g/{guest}-{env}", make = "make guests" }
+    xen = { path = "x/{arch}/xen", make = "make xen", called = "Xen" }
+    guest = { path = "g/{guest}-{env}", make = "make guests", called = "guests" }
     [arch.x86_64]
     qemu = "qemu-system-x86_64"
     qemu_args = ["-m", "64"]

@@ -178,7 +178,7 @@ mod tests {
     fn machine() -> Machine {
         let file = |path: &str| BuiltFile {
             path: PathBuf::from(path),
-            make: String::new(),
+            ..BuiltFile::default()
         };
         Machine {
             arch: "x86_64".into(),

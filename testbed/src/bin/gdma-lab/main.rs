@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`catalogue`] | `lab.toml`: tests, machines, expectations |
 //! | [`artefact`] | files others build, and the make target that builds each |
+//! | [`stale`] | which of those are older than what they are made from |
 //! | [`machine`] | QEMU's command line and version |
 //! | [`process`] | one QEMU process: console, time limit, certain end |
 //! | [`console`], [`verdict`] | what a log says, and whether that is a pass; pure |
@@ -32,6 +33,7 @@ mod machine;
 mod operations;
 mod process;
 mod report;
+mod stale;
 mod story;
 mod suite;
 mod trace;

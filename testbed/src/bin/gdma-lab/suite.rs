@@ -17,7 +17,8 @@ use crate::console;
 use crate::counting;
 use crate::machine::{Machine, require_qemu};
 use crate::process::{self, Finished, Flow, StopWish};
-use crate::report::{self, Outcome, QUIET, Totals};
+use crate::report::{self, DOUBTFUL, Outcome, QUIET, Totals};
+use crate::stale;
 use crate::verdict::{Ending, Judge, Tally, judge};
 
 /// Where console logs go, under the repository's root.
@@ -25,7 +26,7 @@ pub fn log_path(stem: &str) -> PathBuf {
     Path::new("build/logs").join(format!("{stem}.log"))
 }
 
-/// Check that all the machines can boot: QEMU and every file.
+/// Check that all the machines can boot: QEMU and every file. What is older than its sources is told.
 pub fn require_machines<'a>(
     root: &Path,
     machines: impl IntoIterator<Item = &'a Machine>,
@@ -40,10 +41,12 @@ pub fn require_machines<'a>(
     for qemu in qemus {
         require_qemu(qemu)?;
     }
-    Ok(artefact::require(
-        root,
-        machines.iter().flat_map(|machine| machine.files()),
-    )?)
+    let files = || machines.iter().flat_map(|machine| machine.files());
+    artefact::require(root, files())?;
+    for stale in stale::find(root, files()) {
+        anstream::eprintln!("{DOUBTFUL}warning:{DOUBTFUL:#} {stale}");
+    }
+    Ok(())
 }
 
 /// When a run has shown all it can: for a console-judged run, when every required line was there; for
