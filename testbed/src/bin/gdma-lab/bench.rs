@@ -167,7 +167,8 @@ pub(crate) fn boot_to_success(
     Ok(Some(finished))
 }
 
-fn batches(variant: Variant) -> &'static [u64] {
+/// The pages a call, of which the guest has phases.
+pub(crate) fn batches(variant: Variant) -> &'static [u64] {
     match variant {
         Variant::OursReg => &BATCHES_IN_REGISTERS,
         _ => &BATCHES,

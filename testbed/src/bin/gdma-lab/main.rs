@@ -15,12 +15,14 @@
 //! | [`trace`] | IOTLB invalidations in QEMU's trace |
 //! | [`bench`], [`figures`] | `bench`: the boots, and the arithmetic; the latter pure |
 //! | [`operations`], [`costs`] | `bench`: every grant table operation, the same way |
+//! | [`profile`], [`attribution`] | `profile`: the boot, and whose the instructions are; the latter pure |
 //! | [`linux`] | `linux`: Debian as dom0 and as its domains |
 //! | [`demo`], [`story`] | `demo`: the boots, and what a guest tells step by step; the latter pure |
 
 #![forbid(unsafe_code)]
 
 mod artefact;
+mod attribution;
 mod bench;
 mod catalogue;
 mod console;
@@ -32,6 +34,7 @@ mod linux;
 mod machine;
 mod operations;
 mod process;
+mod profile;
 mod report;
 mod stale;
 mod story;
@@ -47,8 +50,10 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::BenchRequest;
 use crate::catalogue::Catalogue;
+use crate::figures::Variant;
 use crate::linux::LinuxRequest;
 use crate::process::StopWish;
+use crate::profile::ProfileRequest;
 use crate::report::BAD;
 use crate::suite::TestRequest;
 
@@ -98,6 +103,18 @@ enum Command {
         /// Only the grant tables' operations; the results' file stays as it is
         #[arg(long)]
         operations: bool,
+    },
+    /// Show in which functions of Xen a map and an unmap spend their instructions
+    Profile {
+        /// ours, ours-run, ours-args, ours-args-run, ours-reg, or xen-c for stock Xen; several are possible
+        #[arg(long, default_values = ["ours", "xen-c"], value_parser = variant)]
+        variant: Vec<Variant>,
+        /// Pages a call: 1, 16 or 128; without it, all
+        #[arg(long)]
+        batch: Option<u64>,
+        /// How many functions to show
+        #[arg(long, default_value_t = 20)]
+        top: usize,
     },
     /// Run the Debian lab: Linux domains with disks and networks, under a Linux dom0 of each kind
     Linux {
@@ -211,6 +228,20 @@ fn run(cli: Cli) -> Result<Exit> {
             },
             &stop,
         ),
+        Command::Profile {
+            variant: variants,
+            batch,
+            top,
+        } => profile::run(
+            &root,
+            &catalogue.bench,
+            &ProfileRequest {
+                variants,
+                batch,
+                top,
+            },
+            &stop,
+        ),
         Command::Linux {
             grant_table,
             dom0,
@@ -233,6 +264,13 @@ fn run(cli: Cli) -> Result<Exit> {
             &stop,
         ),
         Command::Boot { name } => suite::boot(&root, &catalogue, &name, &stop),
+    }
+}
+
+fn variant(word: &str) -> Result<Variant, String> {
+    match word.parse() {
+        Ok(Variant::Xen) | Err(()) => Err("there is no such variant".to_owned()),
+        Ok(variant) => Ok(variant),
     }
 }
 
