@@ -21,6 +21,8 @@
  *                                         argument, 32 bits each; followed by
  *    BLOCK <hex address> <instructions> <executions>
  *                                         of each block, in these calls together
+ *    LOST <calls>                         at the end, if some were not counted:
+ *                                         the rest is of no use then
  *
  * The plugin API, version 4, is declared here as far as it is used: Debian has
  * no package with its header.
@@ -98,8 +100,11 @@ EXPORTED int qemu_plugin_install(plugin_id id, const void *info, int argc,
 #define XEN_TEXT_START  UINT64_C(0xffff82d000000000)
 #define XEN_TEXT_END    UINT64_C(0xffff830000000000)
 
-/* Different (command, count) pairs; calls beyond these are not counted. */
-#define MAX_KINDS       64
+/*
+ * Different (command, count) pairs.  There are many: what Xen interrupts it
+ * continues as a call with what is left of the count.
+ */
+#define MAX_KINDS       256
 #define BUCKETS         (1u << 14)
 
 struct block {
@@ -114,6 +119,7 @@ static struct kind {
     uint64_t calls;
 } kinds[MAX_KINDS];
 static unsigned int nr_kinds;
+static uint64_t lost;           /* Calls of yet other kinds. */
 
 static struct block *buckets[BUCKETS];
 
@@ -190,6 +196,8 @@ static void begin_call(void)
                   read_return_address(&call.returns_to);
     if ( call.active )
         kinds[call.kind].calls++;
+    else
+        lost++;
 }
 
 static void count_block(struct block *block)
@@ -296,6 +304,8 @@ static void write_counts(plugin_id id, void *data)
                     fprintf(file, "BLOCK %" PRIx64 " %" PRIu32 " %" PRIu64 "\n",
                             b->address, b->instructions, b->executions[kind]);
     }
+    if ( lost )
+        fprintf(file, "LOST %" PRIu64 "\n", lost);
     if ( fclose(file) )
         perror(out);
 }

@@ -58,7 +58,7 @@ pub struct Calls {
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("the plugin's line makes no sense: {0}")]
+#[error("the plugin's line is none to go on with: {0}")]
 pub struct BadLine(String);
 
 impl Calls {
@@ -187,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_make_no_sense_are_refused() {
+    fn lines_that_make_no_sense_and_lost_calls_are_refused() {
         for text in [
             "BLOCK 10 1 1",
             "CALLS 1 2",
             "CALLS 1 2 x",
             "CALLS 0 1 1\nBLOCK xyz 1 1",
             "CALLS 0 1 1\n\n",
-            "else",
+            "CALLS 0 1 1\nLOST 1",
         ] {
             assert!(Calls::parse(text).is_err(), "{text}");
         }

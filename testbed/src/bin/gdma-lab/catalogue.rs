@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::artefact::{self, Artefact};
 use crate::console::GuestResult;
 use crate::counting::Phase;
+use crate::entered::Entered;
 use crate::machine::{Guest, Machine, instructions_as_time};
 use crate::verdict::{Expectations, Judge};
 
@@ -118,6 +119,8 @@ struct Test {
     /// Time follows the instructions executed, so that no interrupt comes by chance: each takes so
     /// many nanoseconds, as a power of two.
     icount: Option<u8>,
+    /// Functions of Xen that run, or do not, within a hypercall.
+    entered: Option<Entered>,
     runs: Vec<RunOn>,
 }
 
@@ -190,6 +193,7 @@ pub struct Run {
     pub timeout: Duration,
     /// What is counted of it; the time limit is that of one boot.
     pub phases: Vec<Phase>,
+    pub entered: Option<Entered>,
 }
 
 impl Run {
@@ -385,6 +389,9 @@ impl File {
                 "counts a guest's phases and is judged by its console",
             ));
         }
+        if !test.invalidations.is_empty() && test.entered.is_some() {
+            return Err(contradiction("has `invalidations` and `entered`"));
+        }
         test.runs.iter().map(|on| self.resolve(test, on)).collect()
     }
 
@@ -428,6 +435,7 @@ impl File {
             machine,
             expected,
             phases: phases.collect(),
+            entered: test.entered.clone(),
             timeout: Duration::from_secs(test.timeout_s.unwrap_or(self.defaults.timeout_s)),
         })
     }

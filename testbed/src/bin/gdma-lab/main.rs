@@ -12,6 +12,8 @@
 //! | [`report`] | result lines, totals, JUnit XML |
 //! | [`suite`] | `test` and `boot` |
 //! | [`counting`] | `test`: runs of which IOTLB invalidations are counted |
+//! | [`entered`] | `test`: runs of which functions of Xen must or must not run in a hypercall |
+//! | [`plugin`] | the emulator's plugin that counts within a hypercall |
 //! | [`trace`] | IOTLB invalidations in QEMU's trace |
 //! | [`bench`], [`figures`] | `bench`: the boots, and the arithmetic; the latter pure |
 //! | [`operations`], [`costs`] | `bench`: every grant table operation, the same way |
@@ -29,10 +31,12 @@ mod console;
 mod costs;
 mod counting;
 mod demo;
+mod entered;
 mod figures;
 mod linux;
 mod machine;
 mod operations;
+mod plugin;
 mod process;
 mod profile;
 mod report;

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `gdma-lab profile`: where the instructions of a map and an unmap go, function by function.
 //!
-//! A plugin of the emulator counts the blocks that run from the first instruction of the hypercall's
-//! function until it returns; [`attribution`](crate::attribution) adds them up by the symbols of
-//! `xen-syms`. The way from the guest to that function and back is not in it. Like the benchmark, the boot
+//! The emulator's [`plugin`] counts the blocks that run from the first instruction of the hypercall's
+//! function until it returns; [`attribution`](crate::attribution) adds them up. The way from the guest to that function and back is not in it. Like the benchmark, the boot
 //! repeats to the digit.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use hypercall_abi::command::{
@@ -18,20 +15,18 @@ use hypercall_abi::command::{
     XEN_GDMA_OP_UNMAP_REG,
 };
 use hypercall_abi::grant::{GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_GRANT_REF};
-use object::{Object, ObjectSymbol, SymbolKind};
 
 use crate::Exit;
-use crate::attribution::{Calls, Share, Symbol, Symbols, attribute};
+use crate::attribution::{Calls, Share, Symbols, attribute};
 use crate::bench::{batches, boot_to_success, deterministic};
 use crate::catalogue::BenchMachines;
 use crate::figures::Variant;
 use crate::machine::Machine;
+use crate::plugin;
 use crate::process::{Flow, StopWish};
 use crate::report::LOUD;
 use crate::suite::require_machines;
 
-const PLUGIN_SOURCE: &str = "testbed/qemu-plugin/hypercall-profile.c";
-const PLUGIN: &str = "build/qemu-plugin/hypercall-profile.so";
 /// How often the guest's 128 pages go to the device and back.
 const ROUNDS: u64 = 16;
 const PAGES: u64 = 128;
@@ -55,8 +50,14 @@ struct Profiled {
 }
 
 impl Profiled {
+    /// Whether these calls are the guest's, and not what Xen goes on with after it has interrupted one.
+    fn begins(&self, calls: &Calls) -> bool {
+        self.is_of(calls) && self.count.is_none_or(|count| calls.count == count)
+    }
+
+    /// Those with fewer elements are what is left of interrupted ones: a boot has one size of calls.
     fn is_of(&self, calls: &Calls) -> bool {
-        calls.command == self.command && self.count.is_none_or(|count| count == calls.count)
+        calls.command == self.command && self.count.is_none_or(|count| calls.count <= count)
     }
 }
 
@@ -68,7 +69,7 @@ pub(crate) fn run(
 ) -> Result<Exit> {
     let profiles = request.profiles(machines)?;
     require_machines(root, profiles.iter().map(|profile| profile.machine))?;
-    build_plugin(root)?;
+    plugin::build(root)?;
     for profile in &profiles {
         let Some((calls, symbols)) = profile.measure(root, machines, stop)? else {
             return Ok(Exit::Interrupted);
@@ -164,29 +165,26 @@ impl Profile<'_> {
         machines: &BenchMachines,
         stop: &StopWish,
     ) -> Result<Option<(Vec<Calls>, Symbols)>> {
-        let symbols = read_symbols(&root.join(self.machine.xen.path.with_file_name("xen-syms")))?;
-        let entry = symbols
-            .address_of(self.function())
-            .with_context(|| format!("xen-syms has no {}", self.function()))?;
+        let symbols = plugin::symbols(root, self.machine)?;
+        let entry = plugin::address_of(&symbols, self.function())?;
         let phase = format!("{}-{}", self.variant, self.batch);
         let counts = PathBuf::from(format!("build/logs/profile-{phase}.counts"));
         let guest_args = format!("phases={phase} iterations={ROUNDS}");
-        let machine =
-            deterministic(self.machine, &guest_args).with_qemu_args(&plugin_args(entry, &counts));
+        let machine = deterministic(self.machine, &guest_args)
+            .with_qemu_args(&plugin::qemu_args(entry, &counts));
         let name = format!("profile-{phase}");
         let watch = &mut |_: &str| Flow::Continue;
         if boot_to_success(root, &machine, &name, machines.timeout, stop, watch)?.is_none() {
             return Ok(None);
         }
-        let text = fs::read_to_string(root.join(&counts))
-            .with_context(|| format!("QEMU left no {}", counts.display()))?;
-        Ok(Some((Calls::parse(&text)?, symbols)))
+        Ok(Some((plugin::read(&root.join(counts))?, symbols)))
     }
 
     /// Print what one command did.
     fn show(&self, command: &Profiled, all: &[Calls], symbols: &Symbols, top: usize) -> Result<()> {
         let of_command: Vec<&Calls> = all.iter().filter(|calls| command.is_of(calls)).collect();
-        let calls: u64 = of_command.iter().map(|calls| calls.calls).sum();
+        let begun = of_command.iter().filter(|calls| command.begins(calls));
+        let calls: u64 = begun.map(|calls| calls.calls).sum();
         let pages = calls * self.batch;
         ensure!(
             pages == ROUNDS * PAGES,
@@ -235,50 +233,6 @@ fn registered(command: u32) -> u32 {
     command | XEN_GDMA_ARGS_REGISTERED
 }
 
-/// QEMU arguments: count within the function at `entry`, into a file.
-fn plugin_args(entry: u64, counts: &Path) -> [String; 2] {
-    let plugin = format!("{PLUGIN},entry={entry:x},out={}", counts.display());
-    ["-plugin".to_owned(), plugin]
-}
-
-/// Compile the plugin; that takes less time than finding out whether it is needed.
-fn build_plugin(root: &Path) -> Result<()> {
-    let plugin = root.join(PLUGIN);
-    if let Some(folder) = plugin.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let compiled = Command::new("cc")
-        .args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"])
-        .args(["-fPIC", "-shared", "-fvisibility=hidden", "-o"])
-        .arg(&plugin)
-        .arg(root.join(PLUGIN_SOURCE))
-        .output()
-        .context("cannot run cc: run `make tools`")?;
-    ensure!(
-        compiled.status.success(),
-        "{PLUGIN_SOURCE} does not compile:\n{}",
-        String::from_utf8_lossy(&compiled.stderr)
-    );
-    Ok(())
-}
-
-/// The functions of a hypervisor.
-fn read_symbols(path: &Path) -> Result<Symbols> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let elf = object::File::parse(&*bytes)
-        .with_context(|| format!("{} is no ELF file", path.display()))?;
-    let functions = elf
-        .symbols()
-        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition());
-    Ok(Symbols::new(functions.filter_map(|symbol| {
-        let name = symbol.name().ok()?;
-        Some(Symbol {
-            address: symbol.address(),
-            name: format!("{:#}", rustc_demangle::demangle(name)),
-        })
-    })))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,9 +267,16 @@ mod tests {
     fn a_command_is_known_by_its_number_and_its_elements() {
         let [map, unmap] = commands(Variant::Ours, 16).unwrap();
         assert!(map.is_of(&seen(5, 16)) && unmap.is_of(&seen(6, 16)));
-        assert!(!map.is_of(&seen(5, 1)) && !map.is_of(&seen(6, 16)));
+        assert!(!map.is_of(&seen(5, 17)) && !map.is_of(&seen(6, 16)));
         let [run, _] = commands(Variant::OursRun, 16).unwrap();
         assert!(run.is_of(&seen(5, 1)) && !run.is_of(&seen(5, 16)));
+    }
+
+    #[test]
+    fn the_rest_of_an_interrupted_call_is_no_call_of_its_own() {
+        let [map, _] = commands(Variant::XenC, 128).unwrap();
+        assert!(map.is_of(&seen(0, 40)) && !map.begins(&seen(0, 40)));
+        assert!(map.is_of(&seen(0, 128)) && map.begins(&seen(0, 128)));
     }
 
     #[test]
@@ -370,12 +331,5 @@ mod tests {
             assert!(text.contains(cell), "{text}");
         }
         assert!(!text.contains("rest"));
-    }
-
-    #[test]
-    fn the_plugin_is_told_where_to_begin_and_where_to_write() {
-        let told = "build/qemu-plugin/hypercall-profile.so,entry=ffff82d040001000,out=b/x";
-        let args = plugin_args(0xffff_82d0_4000_1000, Path::new("b/x"));
-        assert_eq!(args, ["-plugin", told]);
     }
 }

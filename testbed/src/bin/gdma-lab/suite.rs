@@ -15,6 +15,7 @@ use crate::artefact;
 use crate::catalogue::{Catalogue, Run};
 use crate::console;
 use crate::counting;
+use crate::entered;
 use crate::machine::{Machine, require_qemu};
 use crate::process::{self, Finished, Flow, StopWish};
 use crate::report::{self, DOUBTFUL, Outcome, QUIET, Totals};
@@ -84,7 +85,9 @@ pub fn execute(
     stop: &StopWish,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Option<Outcome>> {
-    if run.phases.is_empty() {
+    if let Some(stated) = &run.entered {
+        entered::execute(root, run, stated, stop, on_line)
+    } else if run.phases.is_empty() {
         execute_on(root, run, &run.machine, stop, on_line)
     } else {
         counting::execute(root, run, stop, on_line)
