@@ -13,6 +13,9 @@ export XEN_SRC
 # Whose grant tables the Debian lab runs on: ours (rust) or released Xen's (c).
 GRANT_TABLE ?= rust
 
+# What `make profile` shows: options of `gdma-lab profile`.
+PROFILE ?=
+
 # Test sequences that `make fuzz` plays.
 FUZZ_CASES ?= 20000
 
@@ -37,6 +40,7 @@ help: ## List these commands
 	@echo '  XEN_SRC=/path      a Xen 4.20 tree to use instead of the Debian source package'
 	@echo '  XTF=/path          the XTF checkout that xtf-install is for'
 	@echo '  GRANT_TABLE=rust|c whose grant tables lab runs on'
+	@echo '  PROFILE=options    for profile: --variant ours-args --batch 16 --top 40'
 	@echo '  FUZZ_CASES=N       how many sequences fuzz plays'
 	@echo '  BENCH_STRICT=1     bench fails if an operation is slower than stock, larger or not built'
 
@@ -129,6 +133,14 @@ bench: ## What grants cost: a page's way to a device, every table operation; our
 	@$(MAKE) xen-stock
 	@$(MAKE) guests
 	@$(lab) bench $(if $(filter 1,$(BENCH_STRICT)),--strict)
+
+.PHONY: profile
+profile: ## Where the instructions of map and unmap go, by function; ours and stock
+	@$(need) qemu
+	@$(MAKE) xen
+	@$(MAKE) xen-stock
+	@$(MAKE) guests
+	@$(lab) profile $(PROFILE)
 
 .PHONY: lab
 lab: ## Debian as dom0 and as its domains: disks, networks, grants given back

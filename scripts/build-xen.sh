@@ -94,9 +94,11 @@ configure() {
     printf '%s\n' "$now" >"$OUT/configured"
 }
 
-# publish FILE: out of the object folder, with a new time stamp only if new.
+# publish FILE: out of the object folder, with a new time stamp, that of the build's
+# beginning, only if new.
 publish() {
     cp "$OBJ/$1" "$OUT/$1.new"
+    touch -r "$OUT/built.new" "$OUT/$1.new"
     replace_if_changed "$OUT/$1.new" "$OUT/$1"
 }
 
@@ -105,6 +107,8 @@ if [ "$KIND" = patched ]; then
     VENDORVERSION=-gdma
 fi
 
+mkdir -p "$OUT"
+touch "$OUT/built.new"
 "$ROOT/scripts/xen-source.sh" "$SOURCE"
 hold "xen-$LABEL"
 mkdir -p "$OBJ"
@@ -117,4 +121,6 @@ say XEN "$LABEL"
 logged "xen-$LABEL" xen_make build
 publish xen
 publish xen-syms
+# By this file's time gdma-lab knows what was changed since.
+mv -f "$OUT/built.new" "$OUT/built"
 say DONE "$OUT/xen"

@@ -15,25 +15,41 @@ pub const GUEST: &str = "guest";
 pub struct Artefact {
     path: String,
     make: String,
+    /// What a person calls it; needed where there are sources.
+    #[serde(default)]
+    called: String,
+    /// Files and folders that it is made from.
+    #[serde(default)]
+    sources: Vec<String>,
+    /// A file whose time is that of the last build's beginning.
+    stamp: Option<String>,
 }
 
 impl Artefact {
     pub fn fill(&self, parts: &[(&str, &str)]) -> BuiltFile {
-        let path = parts.iter().fold(self.path.clone(), |path, (name, value)| {
-            path.replace(&format!("{{{name}}}"), value)
-        });
+        let fill = |text: &String| {
+            parts.iter().fold(text.clone(), |text, (name, value)| {
+                text.replace(&format!("{{{name}}}"), value)
+            })
+        };
         BuiltFile {
-            path: PathBuf::from(path),
-            make: self.make.clone(),
+            path: PathBuf::from(fill(&self.path)),
+            make: fill(&self.make),
+            called: fill(&self.called),
+            sources: self.sources.iter().map(fill).map(PathBuf::from).collect(),
+            stamp: self.stamp.as_ref().map(fill).map(PathBuf::from),
         }
     }
 }
 
 /// One file, relative to the repository's root.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuiltFile {
     pub path: PathBuf,
     pub make: String,
+    pub called: String,
+    pub sources: Vec<PathBuf>,
+    pub stamp: Option<PathBuf>,
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -77,24 +93,28 @@ pub fn require<'a>(
 mod tests {
     use super::*;
 
-    fn file(path: &str) -> BuiltFile {
+    fn artefact(path: &str) -> Artefact {
         Artefact {
             path: path.into(),
             make: "make thing".into(),
+            called: "the {guest}".into(),
+            sources: vec!["tests/{guest}".into()],
+            stamp: Some("b/{env}".into()),
         }
-        .fill(&[])
+    }
+
+    fn file(path: &str) -> BuiltFile {
+        artefact(path).fill(&[])
     }
 
     #[test]
     fn parts_are_filled_in() {
-        let artefact = Artefact {
-            path: "b/{guest}/test-{env}-{guest}".into(),
-            make: "m".into(),
-        };
-        assert_eq!(
-            artefact.fill(&[("guest", "q"), ("env", "pv64")]).path,
-            PathBuf::from("b/q/test-pv64-q")
-        );
+        let filled =
+            artefact("b/{guest}/test-{env}-{guest}").fill(&[("guest", "q"), ("env", "pv64")]);
+        assert_eq!(filled.path, PathBuf::from("b/q/test-pv64-q"));
+        assert_eq!(filled.called, "the q");
+        assert_eq!(filled.sources, [PathBuf::from("tests/q")]);
+        assert_eq!(filled.stamp, Some(PathBuf::from("b/pv64")));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::catalogue::BenchMachines;
 use crate::console::GuestResult;
 use crate::costs::OperationFigure;
 use crate::figures::{Cost, Figure, Measured, Samples, Variant, invalidations_per_batch};
-use crate::machine::Machine;
+use crate::machine::{Machine, instructions_as_time};
 use crate::operations;
 use crate::process::{self, Finished, Flow, StopWish};
 use crate::report::{BAD, QUIET};
@@ -33,15 +33,6 @@ const BATCHES: [u64; 3] = [1, 16, 128];
 /// A call of the register form has one page.
 const BATCHES_IN_REGISTERS: [u64; 1] = [1];
 const RESULTS: &str = "build/bench/results.json";
-/// Time in executed instructions, a clock that follows it, and no chance.
-const DETERMINISTIC: [&str; 6] = [
-    "-icount",
-    "shift=0,sleep=off",
-    "-rtc",
-    "base=2024-01-01,clock=vm",
-    "-seed",
-    "1",
-];
 
 /// How often the guest's 128 pages go to the device and back.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +130,7 @@ fn measure_device(
 /// The machine with time counted in instructions, and these arguments for its guest.
 pub(crate) fn deterministic(machine: &Machine, guest_args: &str) -> Machine {
     machine
-        .with_qemu_args(&DETERMINISTIC)
+        .with_qemu_args(&instructions_as_time(0))
         .with_guest_args(guest_args)
 }
 
@@ -176,7 +167,8 @@ pub(crate) fn boot_to_success(
     Ok(Some(finished))
 }
 
-fn batches(variant: Variant) -> &'static [u64] {
+/// The pages a call, of which the guest has phases.
+pub(crate) fn batches(variant: Variant) -> &'static [u64] {
     match variant {
         Variant::OursReg => &BATCHES_IN_REGISTERS,
         _ => &BATCHES,
@@ -248,7 +240,7 @@ impl Bench<'_> {
         let mut machine = deterministic(self.machine, &guest_args);
         if let Some(trace) = trace {
             let args = trace::qemu_args(&trace.display().to_string());
-            machine = machine.with_qemu_args(&args.each_ref().map(String::as_str));
+            machine = machine.with_qemu_args(&args);
         }
         let name = format!("{}-{purpose}", self.variant);
         let watch = &mut |_: &str| Flow::Continue;

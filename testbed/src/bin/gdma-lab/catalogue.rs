@@ -14,7 +14,9 @@ use thiserror::Error;
 
 use crate::artefact::{self, Artefact};
 use crate::console::GuestResult;
-use crate::machine::{Guest, Machine};
+use crate::counting::Phase;
+use crate::entered::Entered;
+use crate::machine::{Guest, Machine, instructions_as_time};
 use crate::verdict::{Expectations, Judge};
 
 /// Why a catalogue, or a selection from it, is refused.
@@ -110,6 +112,15 @@ struct Test {
     #[serde(default)]
     may: Vec<String>,
     timeout_s: Option<u64>,
+    /// Phases of the guest, each booted by itself, and the IOTLB invalidations each adds to a boot
+    /// that runs none.
+    #[serde(default)]
+    invalidations: BTreeMap<String, u64>,
+    /// Time follows the instructions executed, so that no interrupt comes by chance: each takes so
+    /// many nanoseconds, as a power of two.
+    icount: Option<u8>,
+    /// Functions of Xen that run, or do not, within a hypercall.
+    entered: Option<Entered>,
     runs: Vec<RunOn>,
 }
 
@@ -180,6 +191,9 @@ pub struct Run {
     pub machine: Machine,
     pub expected: Expectations,
     pub timeout: Duration,
+    /// What is counted of it; the time limit is that of one boot.
+    pub phases: Vec<Phase>,
+    pub entered: Option<Entered>,
 }
 
 impl Run {
@@ -370,6 +384,14 @@ impl File {
                 "is judged by its console and requires no line of it",
             ));
         }
+        if !test.invalidations.is_empty() && test.judge == JudgeName::Console {
+            return Err(contradiction(
+                "counts a guest's phases and is judged by its console",
+            ));
+        }
+        if !test.invalidations.is_empty() && test.entered.is_some() {
+            return Err(contradiction("has `invalidations` and `entered`"));
+        }
         test.runs.iter().map(|on| self.resolve(test, on)).collect()
     }
 
@@ -384,7 +406,14 @@ impl File {
             .env
             .as_deref()
             .map(|env| (guest_name, env, test.guest_args.as_str()));
-        let machine = self.machine(&user, &on.config, guest, &test.xen_args)?;
+        let mut machine = self.machine(&user, &on.config, guest, &test.xen_args)?;
+        if let Some(shift) = test.icount {
+            machine = machine.with_qemu_args(&instructions_as_time(shift));
+        }
+        let phases = test.invalidations.iter().map(|(name, count)| Phase {
+            name: name.clone(),
+            invalidations: *count,
+        });
         let judge = match (test.judge, on.expects) {
             (JudgeName::Console, _) => Judge::Console,
             (JudgeName::Guest, ExpectedResult::Success) => Judge::Guest {
@@ -405,6 +434,8 @@ impl File {
             about: test.about.clone(),
             machine,
             expected,
+            phases: phases.collect(),
+            entered: test.entered.clone(),
             timeout: Duration::from_secs(test.timeout_s.unwrap_or(self.defaults.timeout_s)),
         })
     }
@@ -505,195 +536,5 @@ impl File {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::PathBuf;
-
-    const HEAD: &str = r#"
-        [defaults]
-        timeout_s = 10
-        must_not = ["Xen BUG", "Panic on CPU"]
-        [artefacts]
-        xen = { path = "x/{arch}/xen", make = "make xen" }
-        guest = { path = "g/{guest}-{env}", make = "make guests" }
-        [arch.x86_64]
-        qemu = "qemu-system-x86_64"
-        qemu_args = ["-m", "64"]
-        xen_args = "console=com1"
-        [config.c1]
-        arch = "x86_64"
-        xen = "xen"
-        qemu_args = ["-device", "edu"]
-        xen_args = "dom0=pvh"
-        [bench]
-        guest = "b"
-        env = "hvm64"
-        ours = "c1"
-        xen_c = "c1"
-        timeout_s = 5
-        [demo]
-        tests = []
-        config = "c1"
-    "#;
-
-    fn parse(tests: &str) -> Result<Catalogue, CatalogueError> {
-        Catalogue::parse(&format!("{HEAD}\n{tests}"))
-    }
-
-    fn fault(tests: &str) -> String {
-        parse(tests).unwrap_err().to_string()
-    }
-
-    fn names(runs: &[Run]) -> Vec<String> {
-        runs.iter()
-            .map(|run| format!("{}/{}", run.test, run.config))
-            .collect()
-    }
-
-    #[test]
-    fn a_machine_adds_its_own_patterns() {
-        let catalogue = parse(
-            "[[test]]\nname = 'q'\nabout = ''\nmust = ['all']\n\
-             runs = [{ config = 'c1', env = 'pv64', must = ['here'] }]",
-        )
-        .unwrap();
-        let must: Vec<&str> = catalogue.runs[0]
-            .expected
-            .must
-            .iter()
-            .map(Regex::as_str)
-            .collect();
-        assert_eq!(must, ["all", "here"]);
-    }
-
-    #[test]
-    fn a_run_gathers_its_parts() {
-        let catalogue = parse(
-            "[[test]]\nname = 'q'\nabout = ''\nxen_args = 'more'\nguest_args = 'a=1'\nmust_not = ['own']\n\
-             timeout_s = 3\nruns = [{ config = 'c1', env = 'pv64' }]",
-        )
-        .unwrap();
-        let run = &catalogue.runs[0];
-        assert_eq!(run.machine.xen.path, PathBuf::from("x/x86_64/xen"));
-        assert_eq!(run.machine.xen_args, "console=com1 dom0=pvh more");
-        assert_eq!(run.machine.qemu_args, ["-m", "64", "-device", "edu"]);
-        let guest = run.machine.guest.as_ref().unwrap();
-        assert_eq!(
-            (guest.elf.path.as_path(), guest.args.as_str()),
-            (Path::new("g/q-pv64"), "a=1")
-        );
-        assert_eq!(run.timeout, Duration::from_secs(3));
-        let must_not: Vec<&str> = run.expected.must_not.iter().map(Regex::as_str).collect();
-        assert_eq!(must_not, ["Xen BUG", "Panic on CPU", "own"]);
-        assert_eq!(run.file_stem(), "q-c1");
-    }
-
-    #[test]
-    fn may_lifts_a_default_and_only_a_default() {
-        let test = |may: &str| {
-            format!(
-                "[[test]]\nname = 'q'\nabout = ''\njudge = 'console'\nmust = ['x']\nmay = ['{may}']\nruns = [{{ config = 'c1' }}]"
-            )
-        };
-        let lifted = parse(&test("Panic on CPU")).unwrap();
-        let must_not: Vec<&str> = lifted.runs[0]
-            .expected
-            .must_not
-            .iter()
-            .map(Regex::as_str)
-            .collect();
-        assert_eq!(must_not, ["Xen BUG"]);
-        assert_eq!(
-            fault(&test("Panik")),
-            "lab.toml: q/c1 names the default pattern 'Panik', which is not there"
-        );
-    }
-
-    #[test]
-    fn mistakes_are_found_at_once_and_told_in_one_line() {
-        let test = "[[test]]\nname = 'q'\nabout = ''\n";
-        assert!(
-            fault(&format!("{test}runs = [{{ config = 'c2', env = 'pv64' }}]"))
-                .contains("config 'c2'")
-        );
-        assert!(fault(&format!("{test}runs = []")).contains("no runs"));
-        assert!(fault(&format!("{test}runs = [{{ config = 'c1' }}]")).contains("no `env`"));
-        assert!(
-            fault(&format!(
-                "{test}judge = 'console'\nruns = [{{ config = 'c1' }}]"
-            ))
-            .contains("requires no line")
-        );
-        let on = "{ config = 'c1', env = 'pv64' }";
-        assert!(fault(&format!("{test}must = ['(']\nruns = [{on}]")).contains("bad pattern /(/"));
-        assert!(fault(&format!("{test}runs = [{on}, {on}]")).contains("listed twice"));
-        let typo = fault(&format!("{test}timeout = 3\nruns = [{on}]"));
-        assert!(typo.contains("timeout") && !typo.contains('\n'), "{typo}");
-    }
-
-    #[test]
-    fn selection_is_by_test_or_by_run() {
-        let catalogue = two_tests();
-        assert_eq!(
-            names(&catalogue.select(&[], None).unwrap()),
-            ["gdma-query/c1", "gdma-query/c3", "other/c1"]
-        );
-        assert_eq!(
-            names(&catalogue.select(&["gdma-query".into()], None).unwrap()),
-            ["gdma-query/c1", "gdma-query/c3"]
-        );
-        assert_eq!(
-            names(&catalogue.select(&["gdma-query/c3".into()], None).unwrap()),
-            ["gdma-query/c3"]
-        );
-        assert!(catalogue.select(&[], Some("arm64")).unwrap().is_empty());
-    }
-
-    #[test]
-    fn an_unknown_name_is_answered_with_near_ones() {
-        let catalogue = two_tests();
-        let message = |name: &str| {
-            catalogue
-                .select(&[name.to_owned()], None)
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(
-            message("gdma-qeury"),
-            "no test is called 'gdma-qeury'; did you mean gdma-query?"
-        );
-        assert!(message("query").contains("gdma-query"));
-        assert_eq!(
-            message("zzz"),
-            "no test is called 'zzz'; `gdma-lab test --list` names them all"
-        );
-        assert!(message("gdma-query/c9").contains("gdma-query/c1"));
-    }
-
-    fn two_tests() -> Catalogue {
-        parse(
-            "[config.c3]\narch = 'x86_64'\nxen = 'xen'\n\
-             [[test]]\nname = 'gdma-query'\nabout = ''\n\
-             runs = [{ config = 'c1', env = 'hvm64' }, { config = 'c3', env = 'hvm64' }]\n\
-             [[test]]\nname = 'other'\nabout = ''\nruns = [{ config = 'c1', env = 'hvm64' }]",
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn the_real_catalogue_is_sound() {
-        let catalogue = Catalogue::parse(include_str!("../../../lab.toml")).unwrap();
-        assert!(!catalogue.demo.is_empty());
-        let stock = catalogue
-            .select(&["gnttab-v1-loopback/pvh-vtd-stock".into()], None)
-            .unwrap();
-        assert_eq!(
-            stock[0].machine.xen.path,
-            PathBuf::from("build/xen/x86_64/stock/xen")
-        );
-        assert_ne!(
-            catalogue.bench.ours.xen.path,
-            catalogue.bench.xen_c.xen.path
-        );
-    }
-}
+#[path = "catalogue_tests.rs"]
+mod tests;

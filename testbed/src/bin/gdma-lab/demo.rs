@@ -73,9 +73,7 @@ fn show(root: &Path, run: &Run, stop: &StopWish) -> Result<Option<(Outcome, Told
     let trace = PathBuf::from(format!("build/logs/{}.trace", run.file_stem()));
     std::fs::create_dir_all(root.join("build/logs"))?;
     let args = trace::qemu_args(&trace.display().to_string());
-    let machine = run
-        .machine
-        .with_qemu_args(&args.each_ref().map(String::as_str));
+    let machine = run.machine.with_qemu_args(&args);
     let mut told = Told::default();
     let outcome = suite::execute_on(root, &run, &machine, stop, &mut |line| {
         if let Some(event) = Event::parse(line) {

@@ -11,6 +11,20 @@ use crate::artefact::BuiltFile;
 
 /// The oldest QEMU whose AMD-Vi remaps DMA.
 const OLDEST_QEMU: u32 = 10;
+/// QEMU arguments: time in executed instructions of `1 << shift` nanoseconds each, a clock that follows
+/// it, and no chance.
+pub fn instructions_as_time(shift: u8) -> [String; 6] {
+    let icount = format!("shift={shift},sleep=off");
+    let fixed = |text: &str| text.to_owned();
+    [
+        fixed("-icount"),
+        icount,
+        fixed("-rtc"),
+        fixed("base=2024-01-01,clock=vm"),
+        fixed("-seed"),
+        fixed("1"),
+    ]
+}
 
 /// What boots as the first domain.
 #[derive(Clone, Debug)]
@@ -90,13 +104,19 @@ impl Machine {
         }
     }
 
+    /// The same machine with one more argument for its guest.
+    pub fn with_more_guest_args(&self, args: &str) -> Self {
+        let known = self.guest.as_ref().map_or("", |guest| guest.args.as_str());
+        self.with_guest_args(format!("{known} {args}").trim_start())
+    }
+
     /// The same machine with more QEMU arguments.
-    pub fn with_qemu_args(&self, args: &[&str]) -> Self {
+    pub fn with_qemu_args(&self, args: &[impl AsRef<str>]) -> Self {
         let qemu_args = self
             .qemu_args
             .iter()
             .cloned()
-            .chain(args.iter().map(|arg| (*arg).to_owned()))
+            .chain(args.iter().map(|arg| arg.as_ref().to_owned()))
             .collect();
         Self {
             qemu_args,
@@ -158,7 +178,7 @@ mod tests {
     fn machine() -> Machine {
         let file = |path: &str| BuiltFile {
             path: PathBuf::from(path),
-            make: String::new(),
+            ..BuiltFile::default()
         };
         Machine {
             arch: "x86_64".into(),
@@ -207,6 +227,14 @@ mod tests {
         };
         assert_eq!(value(&bare.command_line(Serial::Piped), "-initrd"), None);
         assert_eq!(bare.files().count(), 1);
+    }
+
+    #[test]
+    fn a_guest_keeps_its_arguments_when_it_gets_more() {
+        let args = |machine: &Machine| machine.guest.as_ref().unwrap().args.clone();
+        let more = machine().with_more_guest_args("a=1");
+        assert_eq!(args(&more), "a=1");
+        assert_eq!(args(&more.with_more_guest_args("b=2")), "a=1 b=2");
     }
 
     #[test]

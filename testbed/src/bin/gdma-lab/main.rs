@@ -5,31 +5,42 @@
 //! |---|---|
 //! | [`catalogue`] | `lab.toml`: tests, machines, expectations |
 //! | [`artefact`] | files others build, and the make target that builds each |
+//! | [`stale`] | which of those are older than what they are made from |
 //! | [`machine`] | QEMU's command line and version |
 //! | [`process`] | one QEMU process: console, time limit, certain end |
 //! | [`console`], [`verdict`] | what a log says, and whether that is a pass; pure |
 //! | [`report`] | result lines, totals, JUnit XML |
 //! | [`suite`] | `test` and `boot` |
+//! | [`counting`] | `test`: runs of which IOTLB invalidations are counted |
+//! | [`entered`] | `test`: runs of which functions of Xen must or must not run in a hypercall |
+//! | [`plugin`] | the emulator's plugin that counts within a hypercall |
 //! | [`trace`] | IOTLB invalidations in QEMU's trace |
 //! | [`bench`], [`figures`] | `bench`: the boots, and the arithmetic; the latter pure |
 //! | [`operations`], [`costs`] | `bench`: every grant table operation, the same way |
+//! | [`profile`], [`attribution`] | `profile`: the boot, and whose the instructions are; the latter pure |
 //! | [`linux`] | `linux`: Debian as dom0 and as its domains |
 //! | [`demo`], [`story`] | `demo`: the boots, and what a guest tells step by step; the latter pure |
 
 #![forbid(unsafe_code)]
 
 mod artefact;
+mod attribution;
 mod bench;
 mod catalogue;
 mod console;
 mod costs;
+mod counting;
 mod demo;
+mod entered;
 mod figures;
 mod linux;
 mod machine;
 mod operations;
+mod plugin;
 mod process;
+mod profile;
 mod report;
+mod stale;
 mod story;
 mod suite;
 mod trace;
@@ -43,8 +54,10 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::BenchRequest;
 use crate::catalogue::Catalogue;
+use crate::figures::Variant;
 use crate::linux::LinuxRequest;
 use crate::process::StopWish;
+use crate::profile::ProfileRequest;
 use crate::report::BAD;
 use crate::suite::TestRequest;
 
@@ -94,6 +107,18 @@ enum Command {
         /// Only the grant tables' operations; the results' file stays as it is
         #[arg(long)]
         operations: bool,
+    },
+    /// Show in which functions of Xen a map and an unmap spend their instructions
+    Profile {
+        /// ours, ours-run, ours-args, ours-args-run, ours-reg, or xen-c for stock Xen; several are possible
+        #[arg(long, default_values = ["ours", "xen-c"], value_parser = variant)]
+        variant: Vec<Variant>,
+        /// Pages a call: 1, 16 or 128; without it, all
+        #[arg(long)]
+        batch: Option<u64>,
+        /// How many functions to show
+        #[arg(long, default_value_t = 20)]
+        top: usize,
     },
     /// Run the Debian lab: Linux domains with disks and networks, under a Linux dom0 of each kind
     Linux {
@@ -207,6 +232,20 @@ fn run(cli: Cli) -> Result<Exit> {
             },
             &stop,
         ),
+        Command::Profile {
+            variant: variants,
+            batch,
+            top,
+        } => profile::run(
+            &root,
+            &catalogue.bench,
+            &ProfileRequest {
+                variants,
+                batch,
+                top,
+            },
+            &stop,
+        ),
         Command::Linux {
             grant_table,
             dom0,
@@ -229,6 +268,13 @@ fn run(cli: Cli) -> Result<Exit> {
             &stop,
         ),
         Command::Boot { name } => suite::boot(&root, &catalogue, &name, &stop),
+    }
+}
+
+fn variant(word: &str) -> Result<Variant, String> {
+    match word.parse() {
+        Ok(Variant::Xen) | Err(()) => Err("there is no such variant".to_owned()),
+        Ok(variant) => Ok(variant),
     }
 }
 

@@ -11,6 +11,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::catalogue::Run;
 use crate::console;
+use crate::counting::{self, Counted};
 use crate::verdict::{Judgement, Tally, Verdict};
 
 /// Console lines given with a failure in the XML.
@@ -31,6 +32,8 @@ pub struct Outcome {
     pub log: PathBuf,
     pub console: String,
     pub complaints: String,
+    /// What was counted of its phases, if it has any.
+    pub counts: Vec<Counted>,
 }
 
 /// How many runs ended which way.
@@ -87,6 +90,9 @@ pub fn print_line(outcome: &Outcome, name_width: usize, config_width: usize) {
         outcome.elapsed.as_secs_f64(),
         outcome.log.display(),
     );
+    if !outcome.counts.is_empty() {
+        anstream::println!("{}", counting::table(&outcome.counts));
+    }
     for reason in &outcome.judgement.reasons {
         anstream::println!("    {QUIET}{reason}{QUIET:#}");
     }
@@ -141,6 +147,9 @@ fn test_case(outcome: &Outcome) -> TestCase {
     let mut case = TestCase::new(&*outcome.run.config, status);
     case.set_classname(&*outcome.run.test)
         .set_time(outcome.elapsed);
+    if !outcome.counts.is_empty() {
+        case.set_system_out(counting::lines(&outcome.counts));
+    }
     case
 }
 
@@ -169,6 +178,7 @@ mod tests {
                 .chain(["a \u{1b}[2J<&>\u{0}".into()])
                 .collect(),
             complaints: String::new(),
+            counts: Vec::new(),
         }
     }
 

@@ -14,9 +14,12 @@ use crate::Exit;
 use crate::artefact;
 use crate::catalogue::{Catalogue, Run};
 use crate::console;
+use crate::counting;
+use crate::entered;
 use crate::machine::{Machine, require_qemu};
 use crate::process::{self, Finished, Flow, StopWish};
-use crate::report::{self, Outcome, QUIET, Totals};
+use crate::report::{self, DOUBTFUL, Outcome, QUIET, Totals};
+use crate::stale;
 use crate::verdict::{Ending, Judge, Tally, judge};
 
 /// Where console logs go, under the repository's root.
@@ -24,7 +27,7 @@ pub fn log_path(stem: &str) -> PathBuf {
     Path::new("build/logs").join(format!("{stem}.log"))
 }
 
-/// Check that all the machines can boot: QEMU and every file.
+/// Check that all the machines can boot: QEMU and every file. What is older than its sources is told.
 pub fn require_machines<'a>(
     root: &Path,
     machines: impl IntoIterator<Item = &'a Machine>,
@@ -39,10 +42,12 @@ pub fn require_machines<'a>(
     for qemu in qemus {
         require_qemu(qemu)?;
     }
-    Ok(artefact::require(
-        root,
-        machines.iter().flat_map(|machine| machine.files()),
-    )?)
+    let files = || machines.iter().flat_map(|machine| machine.files());
+    artefact::require(root, files())?;
+    for stale in stale::find(root, files()) {
+        anstream::eprintln!("{DOUBTFUL}warning:{DOUBTFUL:#} {stale}");
+    }
+    Ok(())
 }
 
 /// When a run has shown all it can: for a console-judged run, when every required line was there; for
@@ -80,7 +85,13 @@ pub fn execute(
     stop: &StopWish,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Option<Outcome>> {
-    execute_on(root, run, &run.machine, stop, on_line)
+    if let Some(stated) = &run.entered {
+        entered::execute(root, run, stated, stop, on_line)
+    } else if run.phases.is_empty() {
+        execute_on(root, run, &run.machine, stop, on_line)
+    } else {
+        counting::execute(root, run, stop, on_line)
+    }
 }
 
 /// As [`execute`], with the run's machine altered by the caller.
@@ -114,6 +125,7 @@ pub fn execute_on(
         log,
         console,
         complaints,
+        counts: Vec::new(),
     }))
 }
 
@@ -273,6 +285,7 @@ fn boot_interactive(root: &Path, run: &Run, stop: &StopWish) -> Result<Option<Ou
         log,
         console,
         complaints: String::new(),
+        counts: Vec::new(),
     }))
 }
 

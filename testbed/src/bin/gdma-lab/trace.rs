@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Counting IOTLB invalidations in QEMU's trace of its emulated VT-d.
+//! Counting IOTLB invalidations in QEMU's trace of its emulated IOMMUs.
+//!
+//! VT-d: every descriptor for the IOTLB (`vtd_inv_desc_iotlb_pages`, `_domain`, `_global`), not those
+//! for the context cache and for interrupts, and not the wait descriptors. AMD-Vi: the commands
+//! INVALIDATE_IOMMU_PAGES (`amdvi_pages_inval`) and INVALIDATE_IOMMU_ALL (`amdvi_all_inval`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,17 +12,28 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// The trace events of invalidation descriptors for the IOTLB.
-const EVENTS: &str = "vtd_inv_desc_iotlb";
+/// What all trace events of descriptors for VT-d's IOTLB begin with; the rest is the granularity.
+const VTD_EVENTS: &str = "vtd_inv_desc_iotlb_";
+/// AMD-Vi's, and their granularities.
+const AMDVI_EVENTS: [(&str, &str); 2] =
+    [("amdvi_pages_inval", "pages"), ("amdvi_all_inval", "all")];
 
 /// QEMU arguments that trace invalidations into a file.
-pub fn qemu_args(file: &str) -> [String; 4] {
-    [
-        "-D".to_owned(),
-        file.to_owned(),
-        "-trace".to_owned(),
-        format!("{EVENTS}*"),
-    ]
+pub fn qemu_args(file: &str) -> Vec<String> {
+    let vtd = format!("{VTD_EVENTS}*");
+    let amdvi = AMDVI_EVENTS.map(|(event, _)| event.to_owned());
+    let traced = std::iter::once(vtd).chain(amdvi);
+    ["-D".to_owned(), file.to_owned()]
+        .into_iter()
+        .chain(traced.flat_map(|events| ["-trace".to_owned(), events]))
+        .collect()
+}
+
+fn granularity(event: &str) -> Option<&str> {
+    let of_amdvi = || AMDVI_EVENTS.iter().find(|(name, _)| *name == event);
+    event
+        .strip_prefix(VTD_EVENTS)
+        .or_else(|| of_amdvi().map(|(_, granularity)| *granularity))
 }
 
 /// Invalidations by granularity: `global`, `domain`, `pages`, …
@@ -31,8 +46,7 @@ impl Invalidations {
         for line in trace.lines() {
             // With some back-ends a line opens with a process id and a time.
             let event = line.split_whitespace().find_map(|word| {
-                let word = word.rsplit_once(':').map_or(word, |(_, event)| event);
-                word.strip_prefix(EVENTS)?.strip_prefix('_')
+                granularity(word.rsplit_once(':').map_or(word, |(_, event)| event))
             });
             if let Some(granularity) = event {
                 *counts.entry(granularity.to_owned()).or_insert(0) += 1;
@@ -80,6 +94,25 @@ mod tests {
         let counted = Invalidations::parse(trace);
         assert_eq!(counted.total(), 3);
         assert_eq!(counted.to_string(), "3 (2 domain, 1 global)");
+    }
+
+    #[test]
+    fn amd_vi_commands_for_pages_count_and_others_do_not() {
+        let trace = "amdvi_all_inval All invalidation \n\
+                     amdvi_devtab_inval device table entry for devid: 00:00.0 invalidated\n\
+                     amdvi_intr_inval Interrupt table invalidated\n\
+                     amdvi_iotlb_inval IOTLB pages invalidated\n\
+                     amdvi_completion_wait completion wait requested\n\
+                     amdvi_pages_inval AMD-Vi pages for domain 0x1 invalidated\n";
+        let counted = Invalidations::parse(trace);
+        assert_eq!(counted.to_string(), "2 (1 all, 1 pages)");
+    }
+
+    #[test]
+    fn every_event_that_counts_is_traced() {
+        let args = qemu_args("f").join(" ");
+        let events = "-trace vtd_inv_desc_iotlb_* -trace amdvi_pages_inval -trace amdvi_all_inval";
+        assert_eq!(args, format!("-D f {events}"));
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl File {
         let file = |path: &String| BuiltFile {
             path: path.into(),
             make: make.clone(),
+            ..BuiltFile::default()
         };
         [kernel, initramfs, disk, scratch].map(file).to_vec()
     }
