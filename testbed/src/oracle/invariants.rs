@@ -76,7 +76,8 @@ fn check_tables(machine: &Machine, reference: &Reference) {
         let mut wanted = reference.table_of(space);
         let mut table = iommu.table().clone();
         let made = reference.contexts.get(&space);
-        let whole = |made: &&Made| made.mirror && iommu.copy.is_none_or(|copy| !copy.ending);
+        // Ended, it may be, with its context still there.
+        let whole = |made: &&Made| made.mirror && iommu.copy.is_some_and(|copy| !copy.ending);
         if let Some(made) = made.filter(whole) {
             let own = state.own_memory(id.0);
             wanted.extend(own.filter(|&(dfn, _)| dfn < made.range.0));
