@@ -529,3 +529,19 @@ fn invariant_5_a_context_that_was_used_everywhere_keeps_little() {
     let chunks = space.records();
     assert!(chunks <= 3 * 256, "{chunks} records for one page");
 }
+
+/// What the IOMMU would neither map nor unmap goes with its context.
+#[test]
+fn a_mapping_without_a_name_ends_with_its_context() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    checked.switch(|switches| {
+        switches.map_fails = Trigger::Nth(2);
+        switches.unmap_fails = Trigger::Nth(1);
+    });
+    let op = checked.map_one(inside(context, map_own(2, 4, READ)));
+    assert_eq!(op.status, -5);
+    assert_eq!(checked.query(BACKEND).used_pins, 4);
+    assert_eq!(destroy(&mut checked, context), 0);
+    checked.assert_nothing_held();
+}

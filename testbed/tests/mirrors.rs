@@ -467,6 +467,9 @@ fn a_copy_that_the_iommu_does_not_give_up() {
     checked.switch(|switches| switches.end_copy_fails = Trigger::Nth(2));
     assert_eq!(destroy(&mut checked, context), -5);
     assert_eq!(attach(&mut checked, NIC, context), -2);
+    // There is no such context, whatever else is wrong.
+    checked.map_refused(inside(context, at(3, map_own(3, 1, READ))), -2);
+    checked.map_refused(inside(context, map_grant(77, 8, 1, READ)), -2);
     assert_eq!(checked.query(BACKEND).used_pins, 0);
     assert_eq!(contexts_counted(&checked), WEIGHT);
     checked.machine.give_back(BACKEND, RAM - 1);

@@ -297,9 +297,14 @@ impl<H: Host> Place<'_, H> {
 
     /// The context's device frames.
     pub fn open(&self, host: &H) -> Result<DfnRange, MapError> {
-        if let Some(range) = self.space.context.lock().range() {
+        let context = self.space.context.lock();
+        if context.is_closed() {
+            return Err(MapError::Reserve(ReserveError::Closed));
+        }
+        if let Some(range) = context.range() {
             return Ok(range);
         }
+        drop(context);
         let range = default_range(host, self.holder).ok_or(MapError::NotMappable)?;
         let mut context = self.space.context.lock();
         context.open(range).map_err(MapError::Reserve)

@@ -102,7 +102,8 @@ fn check_tables(machine: &Machine, reference: &Reference) {
         let mut wanted = reference.table_of(space);
         let mut table = iommu.table().clone();
         let made = reference.contexts.get(&space);
-        let ending = iommu.closed || iommu.copy.is_some_and(|copy| copy.ending);
+        // Ended, it may be, with its context still there.
+        let ending = iommu.copy.map_or(iommu.closed, |copy| copy.ending);
         let whole = |made: &&Made| made.mirror && !ending;
         if let Some(made) = made.filter(whole) {
             let own = state.own_memory(id.0);

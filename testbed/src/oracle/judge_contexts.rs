@@ -155,6 +155,12 @@ impl Element for ContextCreate {
                 };
                 let old = step.reference.contexts.insert(space, made);
                 assert_eq!(old, None, "number {} is taken", after.context);
+                let state = step.machine.state();
+                let copy = state
+                    .tables_of(space.0, space.1)
+                    .and_then(|tables| tables.copy);
+                let whole = copy.is_some_and(|copy| copy.whole && copy.end == range.0);
+                assert_eq!(whole, before.flags != 0, "the whole of its owner's memory");
             }
             Ok(_) => {
                 assert!(step.may_fail, "{before:?}: {}", after.status);

@@ -390,6 +390,8 @@ impl Reference {
                     .range_mut((space, dfn)..(space, dfn + u64::from(count)))
                 {
                     page.mapped = false;
+                    // What was refused before has succeeded now.
+                    page.stuck = false;
                 }
             }
             Event::Flush {
