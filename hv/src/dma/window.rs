@@ -557,7 +557,7 @@ impl<H: Host> Making<'_, H> {
                 return Ok(Step::Gone(None));
             };
             let access = window.access();
-            let Some((from, mfn, follow)) = window.next_to_map() else {
+            let Some((from, mfn, follow)) = window.next_to_map(range.first) else {
                 return Ok(Step::Complete);
             };
             let dfn = Dfn::new(range.first.number() + u64::from(from));
