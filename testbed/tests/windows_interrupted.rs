@@ -12,7 +12,7 @@ use hypercall_abi::{
 use testbed::{
     elements::{READ, READ_WRITE, window_grant, window_own},
     model::{
-        Preempt,
+        Event, Preempt, Trigger,
         domain::Death,
         hypercall::{Number, Outcome},
     },
@@ -149,6 +149,51 @@ fn revocation_in_the_middle_of_a_window() {
         assert_nothing_referenced(checked);
         assert_eq!(backend_pins(checked), 0);
     });
+}
+
+/// Nothing was unmapped after the last flush that succeeded.
+fn assert_flushed(checked: &Checked) {
+    let events = std::mem::take(&mut checked.machine.state().events);
+    let unmap = |event: &Event| matches!(event, Event::Unmap { ok: true, .. });
+    let flush = |event: &Event| matches!(event, Event::Flush { ok: true, .. });
+    let unmapped = events.iter().rposition(unmap);
+    let flushed = events.iter().rposition(flush);
+    assert!(unmapped <= flushed, "{events:?}");
+}
+
+/// XSA-480: page tables that were freed must not be walked after the call, nor while it
+/// is interrupted.
+#[test]
+fn xsa_480_tables_that_a_window_frees_are_flushed_at_every_interruption() {
+    for fails in [Trigger::Never, Trigger::Nth(2), Trigger::Nth(3)] {
+        let mut checked = with_row();
+        let window = created(&mut checked, window_own(8, 150, READ));
+        checked.switch(|switches| {
+            switches.preempt = Preempt::Always;
+            switches.unmap_frees_tables = true;
+            switches.unmap_fails = fails;
+        });
+        checked.machine.state().events.clear();
+        let op = WindowDestroy {
+            handle: window.handle,
+            context: 0,
+            status: 1,
+        };
+        let vcpu = checked.machine.vcpu_of(BACKEND);
+        let place = vcpu.store_elements(&[op]);
+        let mut steps = 0;
+        while vcpu.step(Number::GrantDma, XEN_GDMA_OP_WINDOW_DESTROY, place, 1) != Outcome::Complete
+        {
+            assert_flushed(&checked);
+            steps += 1;
+        }
+        assert_flushed(&checked);
+        assert!(steps > 0, "never interrupted");
+        let mut ops = [op];
+        vcpu.load_elements(&mut ops);
+        let status = if fails == Trigger::Never { 0 } else { -5 };
+        assert_eq!(ops[0].status, status);
+    }
 }
 
 /// Whoever destroys, revokes or unmaps at any poll of a window's end or making: nothing

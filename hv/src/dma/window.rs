@@ -200,7 +200,11 @@ impl<H: Host> Ending<'_, H> {
         loop {
             match self.step(handle) {
                 Step::Gone(_) => return Ended::Gone,
-                Step::Refused | Step::Complete => return Ended::Refused,
+                Step::Refused | Step::Complete => {
+                    // What fails still waits.
+                    let _ = self.settle();
+                    return Ended::Refused;
+                }
                 Step::More(_) => {}
             }
             if self.host.preempt_requested() {
@@ -428,8 +432,10 @@ impl<H: Host> Making<'_, H> {
             };
             match step {
                 Step::Complete => return self.complete(handle).map(Some),
-                Step::Gone(failure) => return Err(failure.unwrap_or(MapError::NoContext)),
+                Step::Gone(failure) => return Err(failure.unwrap_or_else(|| self.taken_away())),
                 Step::Refused => {
+                    // What fails still waits.
+                    let _ = self.ending.settle();
                     space.context.lock().abandon_window(handle);
                     return Err(MapError::Iommu);
                 }
@@ -444,6 +450,15 @@ impl<H: Host> Making<'_, H> {
                 }
                 return Ok(None);
             }
+        }
+    }
+
+    /// Why another vcpu has ended the window.
+    fn taken_away(&self) -> MapError {
+        if self.ending.space.context.lock().is_closed() {
+            MapError::NoContext
+        } else {
+            MapError::Revoked
         }
     }
 

@@ -193,6 +193,11 @@ impl<H: Host> Context<H> {
         self.closed = true;
     }
 
+    /// Nothing can be mapped any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Pages that have records, used or not.
     pub fn records(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.pages.len()).sum()
