@@ -109,6 +109,15 @@ fn context_operation() -> impl Strategy<Value = Action> {
     .prop_map(Action::Contexts)
 }
 
+fn window_operation() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => (any::<u8>(), map_choice())
+            .prop_map(|(holder, element)| ContextAction::Window { holder, element }),
+        2 => any::<[u8; 2]>().prop_map(|[holder, which]| ContextAction::EndWindow { holder, which }),
+    ]
+    .prop_map(Action::Contexts)
+}
+
 fn interference() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => any::<[u8; 5]>().prop_map(|[granter, gref, kind, holder, gfn]| {
@@ -169,6 +178,26 @@ proptest! {
     fn contexts(
         actions in vec(
             prop_oneof![5 => context_operation(), 6 => mapping(), 2 => interference()],
+            1..80,
+        ),
+        order: u8,
+    ) {
+        play(&actions, order);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn windows(
+        actions in vec(
+            prop_oneof![
+                5 => window_operation(),
+                4 => context_operation(),
+                3 => mapping(),
+                2 => interference(),
+            ],
             1..80,
         ),
         order: u8,

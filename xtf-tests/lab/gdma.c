@@ -9,6 +9,10 @@ _Static_assert(sizeof(struct xen_gdma_map) == 48, "size of map");
 _Static_assert(sizeof(struct xen_gdma_unmap) == 32, "size of unmap");
 _Static_assert(sizeof(struct xen_gdma_lookup) == 64, "size of lookup");
 _Static_assert(sizeof(struct xen_gdma_flush) == 8, "size of flush");
+_Static_assert(sizeof(struct xen_gdma_window_create) == 48,
+               "size of window_create");
+_Static_assert(sizeof(struct xen_gdma_window_destroy) == 16,
+               "size of window_destroy");
 _Static_assert(sizeof(struct xen_gdma_context_create) == 40,
                "size of context_create");
 _Static_assert(sizeof(struct xen_gdma_context_destroy) == 8,
@@ -275,6 +279,38 @@ int gdma_fault_notify(uint32_t port)
     long rc = gdma_op(XEN_GDMA_OP_FAULTS, &fault, 1);
 
     return rc ? rc : fault.status;
+}
+
+int gdma_window_create(uint32_t context, unsigned int kind, domid_t domid,
+                       uint64_t source, uint32_t nr, unsigned int flags,
+                       struct xen_gdma_window_create *window)
+{
+    long rc;
+
+    *window = (struct xen_gdma_window_create){
+        .context = context,
+        .kind = kind,
+        .domid = domid,
+        .source = source,
+        .nr_frames = nr,
+        .flags = flags,
+        .status = LEFT_OVER,
+    };
+    rc = gdma_op(XEN_GDMA_OP_WINDOW_CREATE, window, 1);
+
+    return rc ? rc : window->status;
+}
+
+int gdma_window_destroy(uint32_t context, uint64_t handle)
+{
+    struct xen_gdma_window_destroy destroy = {
+        .handle = handle,
+        .context = context,
+        .status = LEFT_OVER,
+    };
+    long rc = gdma_op(XEN_GDMA_OP_WINDOW_DESTROY, &destroy, 1);
+
+    return rc ? rc : destroy.status;
 }
 
 /* Does the service offer @capability?  If not, skips with @missing. */

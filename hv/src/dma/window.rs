@@ -191,7 +191,11 @@ impl<H: Host> Ending<'_, H> {
         loop {
             match self.step(handle) {
                 Step::Gone(_) => return Ended::Gone,
-                Step::Refused | Step::Complete => return Ended::Refused,
+                Step::Refused | Step::Complete => {
+                    // What fails still waits.
+                    let _ = self.settle();
+                    return Ended::Refused;
+                }
                 Step::More(_) => {}
             }
             if self.host.preempt_requested() {
@@ -325,19 +329,26 @@ impl<H: Host> Ending<'_, H> {
 }
 
 /// How many of `left` frames are handed to the IOMMU at once, and how much work that
-/// is: one large page if one can begin at `dfn`, and at `mfn` too, else what lies before
-/// the next, `most` at most.
+/// is: large pages if they can begin at `dfn`, and at `mfn` too, else what lies before
+/// the next such place; `most` pages at most.
 fn piece(dfn: u64, mfn: u64, left: u32, most: u32, sizes: u64) -> (u32, u32) {
-    // Where tables were below the largest page, unmapping it frees them one by one.
-    for (size, work) in LARGE.into_iter().zip([WORK_PER_STEP, 1]) {
+    let most = most.max(1);
+    let fits = |size: u64| {
         let supported = sizes & (size << PAGE_SHIFT) != 0;
-        if supported && u64::from(left) >= size && (dfn | mfn).is_multiple_of(size) {
-            return (size as u32, work);
-        }
+        supported && u64::from(left) >= size && (dfn | mfn).is_multiple_of(size)
+    };
+    let [huge, large] = LARGE;
+    if fits(huge) {
+        // Where there were tables below it, unmapping it frees them one by one.
+        return (huge as u32, most);
     }
-    let [_, small] = LARGE;
-    let before = (small - dfn % small) as u32;
-    let count = left.min(before).min(most.max(1));
+    if fits(large) {
+        let before = huge - dfn % huge;
+        let pages = (u64::from(left).min(before) / large).min(most.into());
+        return ((pages * large) as u32, pages as u32);
+    }
+    let before = (large - dfn % large) as u32;
+    let count = left.min(before).min(most);
     (count, count)
 }
 
@@ -412,8 +423,10 @@ impl<H: Host> Making<'_, H> {
             };
             match step {
                 Step::Complete => return self.complete(handle).map(Some),
-                Step::Gone(failure) => return Err(failure.unwrap_or(MapError::NoContext)),
+                Step::Gone(failure) => return Err(failure.unwrap_or_else(|| self.taken_away())),
                 Step::Refused => {
+                    // What fails still waits.
+                    let _ = self.ending.settle();
                     space.context.lock().abandon_window(handle);
                     return Err(MapError::Iommu);
                 }
@@ -428,6 +441,15 @@ impl<H: Host> Making<'_, H> {
                 }
                 return Ok(None);
             }
+        }
+    }
+
+    /// Why another vcpu has ended the window.
+    fn taken_away(&self) -> MapError {
+        if self.ending.space.context.lock().is_closed() {
+            MapError::NoContext
+        } else {
+            MapError::Revoked
         }
     }
 
@@ -541,7 +563,7 @@ impl<H: Host> Making<'_, H> {
                 return Ok(Step::Gone(None));
             };
             let access = window.access();
-            let Some((from, mfn, follow)) = window.next_to_map() else {
+            let Some((from, mfn, follow)) = window.next_to_map(range.first) else {
                 return Ok(Step::Complete);
             };
             let dfn = Dfn::new(range.first.number() + u64::from(from));

@@ -708,6 +708,9 @@ impl Host for Machine {
         let mut state = self.state();
         let id = tables_id(tables);
         let ok = !state.switches.unmap_fails.pull();
+        if ok && state.switches.unmap_frees_tables {
+            flush.add(TABLES_FREED);
+        }
         let (domain, context) = state.name_of(id);
         state.events.push(Event::Unmap {
             domain,

@@ -228,6 +228,8 @@ pub struct Switches {
     pub no_transfer: bool,
     /// Preemption.
     pub preempt: Preempt,
+    /// Each unmapping empties a page table, which is freed after the hypercall.
+    pub unmap_frees_tables: bool,
     /// The IOMMU has pages of 2 MiB.
     pub large_pages: bool,
     /// There is no PCI.

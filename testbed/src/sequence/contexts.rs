@@ -6,9 +6,10 @@ use hypercall_abi::{
     context::{ContextCreate, ContextDestroy, DeviceAttach},
     control::{Revoke, SetLimits, XEN_GDMA_LIMIT_KEEP},
     mapping::Flush,
+    window::{WindowCreate, WindowDestroy},
 };
 
-use super::{Choice, DOMAINS, Play};
+use super::{Choice, DOMAINS, MapChoice, Play};
 use crate::model::Trigger;
 
 /// Devices of the play: two of each holder, the last two of which are one to the IOMMU.
@@ -42,6 +43,20 @@ pub enum ContextAction {
         /// Which.
         device: Choice,
         /// To which context.
+        which: Choice,
+    },
+    /// A window is made.
+    Window {
+        /// By whom.
+        holder: Choice,
+        /// Of what.
+        element: MapChoice,
+    },
+    /// A window is ended.
+    EndWindow {
+        /// By whom.
+        holder: Choice,
+        /// Which of the mappings, windows or not.
         which: Choice,
     },
     /// What waits is flushed.
@@ -104,6 +119,34 @@ impl Play {
         }
     }
 
+    /// Not while the IOMMU is about to fail: what is left then has tests of its own.
+    fn make_window(&mut self, holder: u16, element: &MapChoice) {
+        let switches = self.checked.machine.state().switches;
+        let failing = [
+            switches.map_fails,
+            switches.unmap_fails,
+            switches.flush_fails,
+        ];
+        if failing != [Trigger::Never; 3] {
+            return;
+        }
+        let made = self.checked.reference.contexts_of(holder);
+        let contexts: Vec<u32> = made.map(|(number, _)| number).collect();
+        let op = element.element(&contexts);
+        let op = WindowCreate {
+            context: op.context,
+            kind: op.kind,
+            domid: op.domid,
+            source: op.source,
+            nr_frames: op.nr_frames,
+            flags: op.flags,
+            daddr: op.daddr,
+            pad0: op.pad0,
+            ..WindowCreate::default()
+        };
+        self.checked.window_create(holder, &mut [op]);
+    }
+
     pub(super) fn act_on_contexts(&mut self, action: &ContextAction) {
         let first = crate::model::DomainSetup::CONTEXTS;
         match *action {
@@ -151,6 +194,29 @@ impl Play {
                     ..DeviceAttach::default()
                 };
                 self.checked.device_attach(holder, &mut [op]);
+            }
+            ContextAction::Window {
+                holder,
+                ref element,
+            } => {
+                self.make_window(Self::holder(holder), element);
+            }
+            ContextAction::EndWindow { holder, which } => {
+                let holder = Self::holder(holder);
+                let mappings: Vec<_> = self
+                    .checked
+                    .reference
+                    .mappings_of(holder)
+                    .map(|(context, handle, _)| (context, handle))
+                    .collect();
+                let any = mappings.get(usize::from(which) % mappings.len().max(1));
+                let (context, handle) = any.copied().unwrap_or_default();
+                let op = WindowDestroy {
+                    handle,
+                    context,
+                    status: 0,
+                };
+                self.checked.window_destroy(holder, &mut [op]);
             }
             ContextAction::Flush { holder, which } => {
                 let holder = Self::holder(holder);

@@ -89,49 +89,106 @@ int gdma_pin_pv(struct domain *owner, uint64_t mfn, bool take_type)
 #endif
 
 #ifdef CONFIG_X86
-/* Pages that are pinned with the p2m locked: what a large page has. */
-#define MOST_PINNED (1U << PAGE_ORDER_2M)
+/* Pages that are pinned with the p2m locked: four large ones. */
+#define MOST_PINNED (4U << PAGE_ORDER_2M)
 
 /*
- * As many references, at most most, as one entry of the p2m has pages from gfn on, if
- * they are plain memory.
+ * References to pages in the p2m of their owner, the caller, which is locked. Returns
+ * how many there are of those asked for, from the first one on.
  *
- * With the p2m locked nothing that it maps can lose the reference that its owner, the
- * caller, has for having it: whoever takes memory from a domain that lives takes it out
- * of the p2m first. So the count of each page is above 0 and stays so, and going up by
- * one needs no look at what it was before. It cannot wrap: it has more bits than pins
- * can be counted with.
+ * With the p2m locked nothing that it maps can lose the reference that its owner has for
+ * having it: whoever takes memory from a domain that lives takes it out of the p2m
+ * first. So the count of each page is above 0 and stays so, and going up by one needs no
+ * look at what it was before; the owner's reference (PGC_allocated) is the sign bit, so
+ * that it is seen at no cost. The count cannot wrap: it has more bits than pins can be
+ * counted with.
  */
-static unsigned int pin_plain(struct domain *d, unsigned long gfn,
-                              unsigned int most, mfn_t *first)
+static unsigned int pin_plain_pages(const struct domain *d,
+                                    struct page_info *first,
+                                    unsigned int count)
 {
-    struct page_info *pg, *end;
+    struct page_info *pg = first;
     const typeof(pg->v.inuse._domain) owner = virt_to_pdx(d);
-    unsigned int order = 0, count = 0;
+    unsigned int i = 0, done = 0;
+
+    BUILD_BUG_ON(PGC_allocated != 1UL << (BITS_PER_LONG - 1));
+
+    /*
+     * One instruction more for each page is 256 more for each MiB, and that is what the
+     * compiler needs to have the address of a count in a register.
+     */
+#define PIN(nth) ({                                                       \
+        bool allocated;                                                   \
+                                                                          \
+        i = (nth);                                                        \
+        if ( unlikely(pg[nth].v.inuse._domain != owner) )                 \
+            return done + i;                                              \
+                                                                          \
+        asm volatile ( "lock incq %c[at](%[pg])"                          \
+                       : "=@ccs" (allocated)                              \
+                       : [pg] "r" (pg),                                   \
+                         [at] "i" (offsetof(struct page_info, count_info) \
+                                   + (nth) * sizeof(*pg))                 \
+                       : "memory" );                                      \
+        if ( unlikely(!allocated) )                                       \
+            goto lost;                                                    \
+    })
+
+    for ( ; done + 8 <= count; done += 8, pg += 8 )
+    {
+        PIN(0);
+        PIN(1);
+        PIN(2);
+        PIN(3);
+        PIN(4);
+        PIN(5);
+        PIN(6);
+        PIN(7);
+    }
+#undef PIN
+
+    for ( i = 0; done + i < count; i++ )
+        if ( !get_page(&first[done + i], d) )
+            break;
+
+    return done + i;
+
+ lost:
+    ASSERT_UNREACHABLE();
+    put_page(&first[done + i]);
+
+    return done + i;
+}
+
+/*
+ * References to pages from gfn on, at most most, as long as the p2m has plain memory
+ * there that follows each other in the machine.
+ */
+static unsigned int pin_plain_run(struct domain *d, unsigned long gfn,
+                                  unsigned int most, mfn_t *first)
+{
+    struct p2m_domain *p2m = p2m_get_hostp2m(d);
+    unsigned int order = 0, count = 0, wanted, pinned;
     p2m_type_t t;
     p2m_access_t a;
-    mfn_t mfn = get_gfn_type_access(p2m_get_hostp2m(d), gfn, &t, &a, 0,
-                                    &order);
+    mfn_t mfn = get_gfn_type_access(p2m, gfn, &t, &a, 0, &order);
 
-    if ( t == p2m_ram_rw && mfn_valid(mfn) )
+    most = min(most, MOST_PINNED);
+    *first = mfn;
+
+    while ( t == p2m_ram_rw && mfn_valid(mfn) &&
+            mfn_eq(mfn, mfn_add(*first, count)) )
     {
-        unsigned long left = (1UL << order) - (gfn & ((1UL << order) - 1));
+        unsigned long in_entry = (gfn + count) & ((1UL << order) - 1);
 
-        *first = mfn;
-        pg = mfn_to_page(mfn);
-        end = pg + min_t(unsigned long, left, min(most, MOST_PINNED));
+        wanted = min_t(unsigned long, most - count, (1UL << order) - in_entry);
+        pinned = pin_plain_pages(d, mfn_to_page(mfn), wanted);
+        count += pinned;
+        /* Small entries are left to the next call. */
+        if ( pinned != wanted || count == most || order < PAGE_ORDER_2M )
+            break;
 
-#pragma GCC unroll 8
-        for ( ; pg != end; pg++ )
-        {
-            if ( unlikely(pg->v.inuse._domain != owner) ||
-                 unlikely(!(pg->count_info & PGC_allocated)) )
-                break;
-
-            asm volatile ( "lock incq %0" : "+m" (pg->count_info) );
-        }
-
-        count = pg - mfn_to_page(mfn);
+        mfn = p2m->get_entry(p2m, _gfn(gfn + count), &t, &a, 0, &order, NULL);
     }
 
     put_gfn(d, gfn);
@@ -179,12 +236,10 @@ int gdma_pin_run(struct domain *owner, uint64_t gfn, uint32_t most, bool write,
     {
         mfn_t first;
 
-        *count = pin_plain(owner, gfn, most, &first);
+        *count = pin_plain_run(owner, gfn, most, &first);
+        *mfn = mfn_x(first);
         if ( *count )
-        {
-            *mfn = mfn_x(first);
             return GDMA_PIN_OKAY;
-        }
     }
 #endif
 

@@ -15,12 +15,14 @@
 //! | [`find`] | look-ups by handle, device frame and guest frame |
 //! | [`pending`] | what waits for a flush |
 //! | [`window`] | mappings of any size |
+//! | [`hold`] | what keeps the frames of a window in place |
 //! | [`chunks`] | a list that never moves its elements |
 
 mod address;
 mod chunks;
 mod find;
 mod handle;
+mod hold;
 mod index;
 mod page;
 mod pending;
@@ -38,9 +40,10 @@ use self::{
 pub use self::{
     find::{Found, FoundSource, Mapping},
     handle::Handle,
+    hold::Piece,
     page::{DmaPin, Source},
     pending::Chain,
-    window::{Maker, NewWindow, Phase, Piece, Taken, Window},
+    window::{Maker, NewWindow, Phase, Taken, Window},
 };
 use super::{quota::Quota, unflushed::Unflushed};
 use crate::{

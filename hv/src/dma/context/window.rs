@@ -16,48 +16,26 @@
 use hypercall_abi::window::XEN_GDMA_MAX_WINDOWS;
 
 use super::{
-    Context, Found, FoundSource, Handle, Mapping, ReserveError, Source, chunks::Chunks,
-    handle::MappingState, pending::Extent,
+    Context, Found, FoundSource, Handle, Mapping, ReserveError, Source,
+    chunks::Chunks,
+    handle::MappingState,
+    hold::{Frames, Hold, Piece, Place},
+    pending::Extent,
 };
 use crate::{
-    addr::{Access, DfnRange, GrantRef, Mfn},
+    addr::{Access, Dfn, DfnRange, GrantRef, Mfn},
     dma::{
         map::{MapError, Request},
         quota::Quota,
-        unflushed::Unflushed,
     },
     grant::Pin,
-    host::{FlushFlags, Flushed, Frame, FrameRun, Host},
+    host::{FlushFlags, Flushed, FrameRun, Host},
 };
 
-/// Frames that are given back at a time.
-const FRAMES_PER_PIECE: u32 = 512;
 /// Grants whose frames are looked at together.
 const GRANTS_PER_PIECE: u32 = 64;
-
-/// What keeps the frames of a window in place.
-#[derive(Debug)]
-pub enum Frames<H: Host> {
-    /// The holder's own.
-    Own(Chunks<H::FrameRun>),
-    /// Of grants.
-    Grant(Chunks<Pin<H::Frame>>),
-}
-
-/// Frames, and whether a device may reach them.
-enum Hold<H: Host> {
-    Unreached(Frames<H>),
-    Reached(Unflushed<Frames<H>>),
-}
-
-/// Frames of a window that nobody reaches, outside all records.
-#[must_use]
-pub enum Piece<H: Host> {
-    /// Own frames.
-    Own(H::FrameRun),
-    /// A granted one.
-    Grant(Pin<H::Frame>),
-}
+/// Frames of the smaller of the large pages.
+const LARGE_PAGE: u64 = 512;
 
 /// What was taken out of a window that is to end.
 pub enum Taken<H: Host> {
@@ -114,8 +92,8 @@ pub struct Window<H: Host> {
     /// Frames that are in the IOMMU's tables, from `unmapped` on.
     mapped: u32,
     unmapped: u32,
-    /// The run that `mapped` is in, and how far.
-    run: (usize, u32),
+    /// Where `mapped` is among the frames.
+    place: Place,
     phase: Phase,
     maker: Option<Maker>,
     failure: Option<MapError>,
@@ -128,39 +106,6 @@ pub struct Window<H: Host> {
     named: bool,
     /// Windows made before it.
     born: u64,
-}
-
-impl<H: Host> Frames<H> {
-    const EMPTY: Self = Self::Own(Chunks::EMPTY);
-
-    fn pop(&mut self) -> Option<Piece<H>> {
-        match self {
-            Self::Grant(pins) => pins.pop().map(Piece::Grant),
-            Self::Own(runs) => match runs.last_mut()?.split_last(FRAMES_PER_PIECE) {
-                Some(piece) => Some(Piece::Own(piece)),
-                None => runs.pop().map(Piece::Own),
-            },
-        }
-    }
-}
-
-impl<H: Host> Hold<H> {
-    fn get(&self) -> &Frames<H> {
-        match self {
-            Self::Unreached(frames) => frames,
-            Self::Reached(frames) => frames.get(),
-        }
-    }
-}
-
-impl<H: Host> Piece<H> {
-    /// How many.
-    pub fn count(&self) -> u32 {
-        match self {
-            Self::Own(run) => run.count(),
-            Self::Grant(_) => 1,
-        }
-    }
 }
 
 impl<H: Host> Window<H> {
@@ -186,8 +131,8 @@ impl<H: Host> Window<H> {
 
     /// Makes room for the pin of a grant.
     pub fn make_room(&mut self) -> Result<(), MapError> {
-        match &mut self.hold {
-            Hold::Unreached(Frames::Grant(pins)) => pins.reserve(),
+        match self.hold.unreached() {
+            Some(Frames::Grant(pins)) => pins.reserve(),
             _ => Ok(()),
         }
         .map_err(|_| MapError::Reserve(ReserveError::OutOfMemory))
@@ -195,7 +140,7 @@ impl<H: Host> Window<H> {
 
     /// Adds the pin of the next grant, for which there is room.
     pub fn add_pin(&mut self, pin: Pin<H::Frame>) {
-        if let Hold::Unreached(Frames::Grant(pins)) = &mut self.hold {
+        if let Some(Frames::Grant(pins)) = self.hold.unreached() {
             pins.push(pin);
             self.pinned += 1;
         }
@@ -204,70 +149,41 @@ impl<H: Host> Window<H> {
     /// Adds the next own frames, as many as there are to pin or fewer. They are given
     /// back if there is no memory.
     pub fn add_run(&mut self, run: H::FrameRun) -> Result<(), MapError> {
-        let Hold::Unreached(Frames::Own(runs)) = &mut self.hold else {
-            return Ok(());
-        };
         let count = run.count();
-        let rest = match runs.last_mut() {
-            Some(last) => last.append(run).err(),
-            None => Some(run),
-        };
-        if let Some(run) = rest {
-            runs.reserve()
+        if let Some(frames) = self.hold.unreached() {
+            frames
+                .add_run(run)
                 .map_err(|_| MapError::Reserve(ReserveError::OutOfMemory))?;
-            runs.push(run);
+            self.pinned += count;
         }
-        self.pinned += count;
         Ok(())
     }
 
     /// All frames are pinned: from now on devices may reach them.
     pub fn start_mapping(&mut self) {
-        let hold = core::mem::replace(&mut self.hold, Hold::Unreached(Frames::EMPTY));
-        self.hold = match hold {
-            Hold::Unreached(frames) => Hold::Reached(Unflushed::new(frames)),
-            reached => reached,
-        };
+        self.hold.reach();
         self.phase = Phase::Mapping;
     }
 
     /// Offset of what is to be mapped next, and the frames that follow each other in
-    /// the machine there: the first, and how many. `None`: all is mapped.
-    pub fn next_to_map(&self) -> Option<(u32, Mfn, u32)> {
-        let (mfn, count) = match self.hold.get() {
-            Frames::Own(runs) => {
-                let (run, offset) = self.run;
-                let run = runs.get(run)?;
-                let first = run.first().checked_add(u64::from(offset))?;
-                (first, run.count() - offset)
-            }
-            Frames::Grant(pins) => {
-                let mfn_of = |nth: u32| pins.get(nth as usize).map(|pin| pin.frame().mfn());
-                let first = mfn_of(self.mapped)?;
-                let follows = |&nth: &u32| {
-                    first.checked_add(u64::from(nth)) == mfn_of(self.mapped.saturating_add(nth))
-                };
-                let first_dfn = self.first.wrapping_add(self.mapped);
-                let aligned = (u64::from(first_dfn) | first.number()) % 512 == 0;
-                let most = if aligned { 512 } else { GRANTS_PER_PIECE };
-                let count = 1 + (1..most).take_while(follows).count() as u32;
-                (first, count)
-            }
+    /// the machine there: the first, and how many. `None`: all is mapped. `first` is the
+    /// window's first device frame.
+    pub fn next_to_map(&self, first: Dfn) -> Option<(u32, Mfn, u32)> {
+        // Only a place where a large page can begin is worth so long a look.
+        let dfn = first.checked_add(u64::from(self.mapped))?;
+        let most = if dfn.number().is_multiple_of(LARGE_PAGE) {
+            LARGE_PAGE as u32
+        } else {
+            GRANTS_PER_PIECE
         };
+        let (mfn, count) = self.hold.get().follow(self.place, most)?;
         Some((self.mapped, mfn, count))
     }
 
     /// The next `count` frames, of one run, are in the IOMMU's tables.
     pub fn note_mapped(&mut self, count: u32) {
         self.mapped += count;
-        let (index, offset) = self.run;
-        self.run = match self.hold.get() {
-            Frames::Own(runs) if runs.get(index).map(FrameRun::count) == Some(offset + count) => {
-                (index + 1, 0)
-            }
-            Frames::Own(_) => (index, offset + count),
-            Frames::Grant(_) => (0, 0),
-        };
+        self.place = self.hold.get().behind(self.place, count);
     }
 
     /// Offset of what is to be unmapped next, and how much there is.
@@ -282,13 +198,10 @@ impl<H: Host> Window<H> {
 
     /// Takes frames out, if no device reaches them, that of [`Self::keep`] last.
     fn pop(&mut self) -> Option<Piece<H>> {
-        let Hold::Unreached(frames) = &mut self.hold else {
-            return None;
-        };
-        match frames.pop() {
+        match self.hold.pop() {
             Some(Piece::Grant(pin)) if self.keep == Some(pin.gref()) && self.kept.is_none() => {
                 self.kept = Some(pin);
-                frames.pop()
+                self.hold.pop()
             }
             piece => piece,
         }
@@ -385,7 +298,7 @@ impl<H: Host> Context<H> {
                 pinned: 0,
                 mapped: 0,
                 unmapped: 0,
-                run: (0, 0),
+                place: Place::default(),
                 phase: Phase::Pinning,
                 maker: Some(new.maker),
                 failure: None,
@@ -569,14 +482,9 @@ impl<H: Host> Context<H> {
     pub(in crate::dma) fn windows_flushed(&mut self, number: u64, proof: &Flushed) -> bool {
         let mut any = false;
         for window in &mut self.windows {
-            let waits = matches!(window.phase, Phase::FlushPending(since) if since < number);
-            if waits {
+            if matches!(window.phase, Phase::FlushPending(since) if since < number) {
                 any = true;
-                let hold = core::mem::replace(&mut window.hold, Hold::Unreached(Frames::EMPTY));
-                window.hold = match hold {
-                    Hold::Reached(frames) => Hold::Unreached(frames.after(proof)),
-                    unreached => unreached,
-                };
+                window.hold.unreach(proof);
                 window.phase = Phase::Releasing;
             }
         }

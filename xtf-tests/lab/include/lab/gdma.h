@@ -76,6 +76,15 @@ int gdma_lookup_in(uint32_t context, unsigned int kind, uint64_t addr,
                    struct xen_gdma_lookup *lookup);
 int gdma_flush(uint32_t context);
 
+/*
+ * A window of @nr frames from @source on, of kind XEN_GDMA_MAP_OWN (@domid 0) or
+ * _GRANT; and its end.
+ */
+int gdma_window_create(uint32_t context, unsigned int kind, domid_t domid,
+                       uint64_t source, uint32_t nr, unsigned int flags,
+                       struct xen_gdma_window_create *window);
+int gdma_window_destroy(uint32_t context, uint64_t handle);
+
 int gdma_context_create(uint64_t max_daddr,
                         struct xen_gdma_context_create *create);
 int gdma_context_destroy(uint32_t context);
