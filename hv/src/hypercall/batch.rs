@@ -71,7 +71,7 @@ pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Ans
 /// The one element of `call`: what is known of its size and of what comes after it
 /// saves a tenth of the work that most commands are.
 #[inline(always)]
-fn run_single<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
+pub fn run_single<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
     let worked = host.with_elements(call.at, 1, |elements: &mut [C::Element]| {
         let Some(element) = elements.first_mut() else {
             return Ok(UNFINISHED);
@@ -108,7 +108,7 @@ fn continue_call<H: Host, C: Command<H>>(host: &H, command: &C, rest: Call) -> A
 
 /// Works through any number of elements.
 #[inline(always)]
-fn run_many<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
+pub fn run_many<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
     // What is copied in at once is checked by the copying.
     let copied_at_once = (1..=ELEMENTS_PER_COPY as u32).contains(&call.count);
     if !copied_at_once && !host.guest_range_ok(call.at, bytes::<C::Element>(call.count)) {
