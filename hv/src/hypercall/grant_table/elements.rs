@@ -261,7 +261,6 @@ impl<H: Host> Command<H> for SwapCommand<'_, H::Domain> {
 
     const RESULTS: Range<usize> = status_at(offset_of!(SwapGrantRef, status));
 
-    #[inline(always)]
     fn work(&mut self, host: &H, element: &mut SwapGrantRef) -> u32 {
         let (a, b) = (GrantRef(element.ref_a), GrantRef(element.ref_b));
         let swapped = match self.caller.state() {

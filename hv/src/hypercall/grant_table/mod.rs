@@ -101,46 +101,58 @@ fn call(cmd: u32, at: GuestPtr, count: u32) -> Call {
     }
 }
 
-/// Works through the elements of `call`. A call about one of them has a function of its
-/// own: what many need of the stack and of registers is no burden for it.
+/// Works through `count` elements at `at`. A call about one of them has a function of
+/// its own: what many need of the stack and of registers is no burden for it.
 #[inline(always)]
-fn run<H: Host, C: Command<H>>(host: &H, call: Call, command: impl FnOnce() -> C) -> Answer {
-    if call.count == 1 {
-        batch::run_single(host, &mut command(), call)
+fn run<H: Host, C: Command<H>>(
+    host: &H,
+    cmd: u32,
+    at: GuestPtr,
+    count: u32,
+    command: impl FnOnce() -> C,
+) -> Answer {
+    if count == 1 {
+        batch::run_single(host, &mut command(), call(cmd, at, 1))
     } else {
-        run_many(host, call, command)
+        run_many(host, cmd, at, count, command)
     }
 }
 
 #[inline(never)]
-fn run_many<H: Host, C: Command<H>>(host: &H, call: Call, command: impl FnOnce() -> C) -> Answer {
-    batch::run_many(host, &mut command(), call)
+fn run_many<H: Host, C: Command<H>>(
+    host: &H,
+    cmd: u32,
+    at: GuestPtr,
+    count: u32,
+    command: impl FnOnce() -> C,
+) -> Answer {
+    batch::run_many(host, &mut command(), call(cmd, at, count))
 }
 
 #[inline(never)]
 fn map<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    run(host, call(GNTTABOP_MAP_GRANT_REF, at, count), || {
+    run(host, GNTTABOP_MAP_GRANT_REF, at, count, || {
         MapCommand::new(host, caller)
     })
 }
 
 #[inline(never)]
 fn unmap<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    run(host, call(GNTTABOP_UNMAP_GRANT_REF, at, count), || {
+    run(host, GNTTABOP_UNMAP_GRANT_REF, at, count, || {
         UnmapCommand::<H, UnmapGrantRef>::new(caller)
     })
 }
 
 #[inline(never)]
 fn unmap_and_replace<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    run(host, call(GNTTABOP_UNMAP_AND_REPLACE, at, count), || {
+    run(host, GNTTABOP_UNMAP_AND_REPLACE, at, count, || {
         UnmapCommand::<H, UnmapAndReplace>::new(caller)
     })
 }
 
 #[inline(never)]
 fn copy<H: Host, E: CopyElement>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    run(host, call(GNTTABOP_COPY, at, count), || {
+    run(host, GNTTABOP_COPY, at, count, || {
         CopyCommand::<H, E>::new(caller)
     })
 }
@@ -155,15 +167,15 @@ fn transfer<H: Host, E: TransferElement>(
     if !host.transfer_allowed() {
         return Errno::OpNotSupp.into();
     }
-    run(host, call(GNTTABOP_TRANSFER, at, count), || {
+    run(host, GNTTABOP_TRANSFER, at, count, || {
         TransferCommand::<H, E>::new(caller)
     })
 }
 
 #[inline(never)]
 fn swap<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    run(host, call(GNTTABOP_SWAP_GRANT_REF, at, count), || {
-        SwapCommand { caller }
+    run(host, GNTTABOP_SWAP_GRANT_REF, at, count, || SwapCommand {
+        caller,
     })
 }
 
@@ -175,7 +187,7 @@ fn cache_flush<H: Host>(
     count: u32,
     resume: u32,
 ) -> Answer {
-    run(host, call(GNTTABOP_CACHE_FLUSH, at, count), || {
+    run(host, GNTTABOP_CACHE_FLUSH, at, count, || {
         CacheFlushCommand::new(caller, resume)
     })
 }
