@@ -10,9 +10,9 @@ use core::{
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, DeviceError, Domain, ELEMENTS_PER_COPY, FlushFlags, Flushed, FrameError,
-        Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode,
-        NoIoContext, OfferError, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
+        AttachError, DeviceError, ELEMENTS_PER_COPY, FlushFlags, Flushed, FrameError, Given,
+        GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError, IommuMode, NoIoContext,
+        OfferError, OutOfMemory, PciFacts, Refused, StealError, TraceEvent,
     },
     hypercall::{Answer, Call, Hypercall},
 };

@@ -68,8 +68,8 @@ pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Ans
     }
 }
 
-/// The one element of `call`: what is known of its size and of what comes after it
-/// saves a tenth of the work that most commands are.
+/// Works on the one element of `call`: what is known of its size, and that nothing comes
+/// after it, saves a good part of the work around it.
 #[inline(always)]
 pub fn run_single<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
     let worked = host.with_elements(call.at, 1, |elements: &mut [C::Element]| {
