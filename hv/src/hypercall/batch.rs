@@ -139,7 +139,9 @@ fn work_through<H: Host, C: Command<H>>(
     command: &mut C,
     rest: &mut Call,
 ) -> Result<(), Errno> {
-    let mut budget = Budget { work: 0 };
+    let mut budget = Budget {
+        left: FRAMES_BETWEEN_CHECKS,
+    };
     let mut most = ELEMENTS_PER_COPY as u32;
     while rest.count != 0 {
         let wanted = rest.count.min(most) as usize;
@@ -164,20 +166,20 @@ fn work_through<H: Host, C: Command<H>>(
     Ok(())
 }
 
-/// Work done since the last look at whether something else wants the CPU.
+/// Work that is left to do before the next look at whether something else wants the CPU.
 struct Budget {
-    work: u32,
+    left: u32,
 }
 
 impl Budget {
     /// Counts more work. True: something else wants the CPU.
     #[inline(always)]
     fn spend<H: Host>(&mut self, host: &H, work: u32, is_last: bool) -> bool {
-        self.work += work;
-        if self.work < FRAMES_BETWEEN_CHECKS {
+        if work < self.left {
+            self.left -= work;
             return false;
         }
-        self.work = 0;
+        self.left = FRAMES_BETWEEN_CHECKS;
         !is_last && host.preempt_requested()
     }
 }
