@@ -406,12 +406,12 @@ impl Drop for XenOfferedPage<'_> {
 /// guest reads and writes it at any time: only atomic accesses.
 pub(crate) struct XenSharedPage {
     base: NonNull<u8>,
-    /// Its frame number, and [`SHARED`].
+    /// Its frame number, shifted left, and [`SHARED`].
     frame: AtomicU64,
 }
 
 /// In [`XenSharedPage::frame`]: a guest knows of the page.
-const SHARED: u64 = 1 << 63;
+const SHARED: u64 = 1;
 
 // SAFETY: the page has no owner among CPUs; all accesses are atomic.
 unsafe impl Send for XenSharedPage {}
@@ -425,7 +425,7 @@ impl XenSharedPage {
             .map(|base| Self {
                 base,
                 // SAFETY: an address of Xen's heap; arithmetic.
-                frame: AtomicU64::new(unsafe { ffi::gdma_shared_mfn(base.as_ptr()) }),
+                frame: AtomicU64::new(unsafe { ffi::gdma_shared_mfn(base.as_ptr()) } << 1),
             })
             .ok_or(OutOfMemory)
     }
@@ -482,7 +482,7 @@ impl SharedPage<XenDomain> for XenSharedPage {
 
     #[inline(always)]
     fn mfn(&self) -> Mfn {
-        Mfn::new(self.frame.load(Ordering::Relaxed) & !SHARED)
+        Mfn::new(self.frame.load(Ordering::Relaxed) >> 1)
     }
 
     #[inline(always)]

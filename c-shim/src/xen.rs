@@ -11,10 +11,10 @@ use core::{
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, Content, CopyError, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt,
-        FlushFlags, Flushed, FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables,
-        IommuError, IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Progress, Refused,
-        StealError, TraceEvent,
+        AttachError, Content, CopyError, DeviceError, ELEMENTS_PER_COPY, ElementsAt, FlushFlags,
+        Flushed, FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError,
+        IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Progress, Refused, StealError,
+        TraceEvent,
     },
     hypercall::{Answer, Call, Hypercall},
 };

@@ -135,6 +135,34 @@ fn elements_before_a_mistake_are_done() {
     assert_eq!([value(0x10_0000), value(GUEST_LIMIT)], [EFAULT; 2]);
 }
 
+/// Nothing is written to an element: it may be in memory that the guest cannot write.
+#[test]
+fn elements_are_only_read() {
+    let checked = scene();
+    let op = flush_of(&checked, BACKEND, 3);
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    for count in [1, 3] {
+        let at = vcpu.store_elements(&vec![op; count]);
+        vcpu.with_guest_memory(|memory| memory.set_writable(at, false));
+        let end = vcpu.call(Number::GrantTable, GNTTABOP_CACHE_FLUSH, at, count as u32);
+        assert_eq!(end.value, 0);
+        vcpu.with_guest_memory(|memory| memory.set_writable(at, true));
+    }
+    assert_eq!(checked.machine.state().cache_flushes.len(), 4);
+}
+
+/// Something else gets the CPU after 16 elements, and no element is flushed twice.
+#[test]
+fn preempted_between_elements() {
+    let checked = scene();
+    let op = flush_of(&checked, BACKEND, 3);
+    checked.switch(|switches| switches.preempt = Preempt::Always);
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    let end = vcpu.call_with(Number::GrantTable, GNTTABOP_CACHE_FLUSH, &mut [op; 40]);
+    assert_eq!((end.value, end.steps), (0, 3));
+    assert_eq!(checked.machine.state().cache_flushes.len(), 40);
+}
+
 /// The search for a grant in a large table is preempted, and goes on where it was:
 /// 4096 references in one step.
 #[test]

@@ -583,15 +583,20 @@ fn dying_pv_holder() {
 /// Results that the guest cannot be told are taken back.
 #[test]
 fn fault_at_copy_out_takes_mappings_back() {
-    for setup in [DomainSetup::pvh(BACKEND), DomainSetup::pv(BACKEND)] {
+    for (setup, count) in [
+        (DomainSetup::pvh(BACKEND), 1),
+        (DomainSetup::pvh(BACKEND), 4),
+        (DomainSetup::pv(BACKEND), 1),
+        (DomainSetup::pv(BACKEND), 4),
+    ] {
         let checked = scene_with(setup);
         let vcpu = checked.machine.vcpu_of(BACKEND);
-        let ops: Vec<_> = (0..4)
+        let ops: Vec<_> = (0..count)
             .map(|nth| cpu_map(FRONTEND, 8 + nth, ADDRESS + u64::from(nth) * 4096, false))
             .collect();
         let at = vcpu.store_elements(&ops);
         vcpu.with_guest_memory(|memory| memory.set_writable(at, false));
-        let end = vcpu.call(Number::GrantTable, GNTTABOP_MAP_GRANT_REF, at, 4);
+        let end = vcpu.call(Number::GrantTable, GNTTABOP_MAP_GRANT_REF, at, count);
         assert_eq!(end.value, -14);
         checked.assert_nothing_held();
     }

@@ -3,6 +3,7 @@
 //! is in the entries; statuses are those of `public/grant_table.h`.
 
 use std::{
+    mem::offset_of,
     sync::{Mutex, mpsc},
     thread,
     time::Duration,
@@ -23,6 +24,7 @@ use testbed::{
     oracle::{Checked, Part},
     scene::{BACKEND, BYSTANDER, FRONTEND, scene, scene_with},
 };
+use zerocopy::IntoBytes;
 
 const OKAY: i16 = 0;
 const GENERAL_ERROR: i16 = -1;
@@ -287,6 +289,42 @@ fn swapped(checked: &mut Checked, ref_a: u32, ref_b: u32) -> i16 {
     }];
     checked.swap(FRONTEND, &mut ops);
     ops[0].status
+}
+
+/// The bytes after the last status are in memory that the guest cannot write.
+#[test]
+fn nothing_is_written_behind_the_last_status() {
+    let end_of_page = 0x5000_1000;
+    for count in [1, 2] {
+        let checked = scene();
+        let mut ops = vec![
+            SwapGrantRef {
+                ref_a: 100,
+                ref_b: 101,
+                status: 77,
+                ..SwapGrantRef::default()
+            };
+            count
+        ];
+        let unwritten = size_of::<SwapGrantRef>() - offset_of!(SwapGrantRef, status) - 2;
+        let at = end_of_page - (size_of_val(&ops[..]) - unwritten) as u64;
+        let vcpu = checked.machine.vcpu_of(FRONTEND);
+        vcpu.with_guest_memory(|memory| {
+            memory.store(at, ops.as_slice().as_bytes());
+            memory.set_writable(end_of_page, false);
+        });
+        let end = vcpu.call(
+            Number::GrantTable,
+            GNTTABOP_SWAP_GRANT_REF,
+            at,
+            count as u32,
+        );
+        assert_eq!(end.value, 0);
+        vcpu.with_guest_memory(|memory| {
+            memory.read(at, ops.as_mut_slice().as_mut_bytes());
+        });
+        assert!(ops.iter().all(|op| op.status == OKAY));
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! Source and destination stay claimed from one element of a call to the next,
 //! because backends copy many small pieces from and to the same pages.
 
+use core::mem::ManuallyDrop;
+
 use hypercall_abi::grant::Gntst;
 
 use super::{active::Part, pin::CopyPin, pin_error::PinError};
@@ -78,7 +80,9 @@ struct Side<H: Host> {
     named: DomId,
     /// It, unless it is the caller.
     other: Option<H::DomainRef>,
-    page: Option<Claimed<H::Frame>>,
+    /// Always given back by [`Copies::release`], so there is nothing to drop: that is
+    /// for [`Side::release`] alone, which takes it out.
+    page: ManuallyDrop<Option<Claimed<H::Frame>>>,
 }
 
 /// What a side is copied from, or to.
@@ -94,7 +98,7 @@ impl<H: Host> Side<H> {
         Self {
             named: DomId::SELF,
             other: None,
-            page: None,
+            page: ManuallyDrop::new(None),
         }
     }
 
@@ -146,7 +150,7 @@ impl<H: Host> Side<H> {
         let (domain, page) = (self.other.as_deref().unwrap_or(caller), &mut self.page);
         match name {
             Name::Grant(gref) => {
-                let keep = |pin| *page = Some(Claimed::Grant { gref, pin });
+                let keep = |pin| *page = ManuallyDrop::new(Some(Claimed::Grant { gref, pin }));
                 let fail = |error| not_granted(domain.id(), gref, error);
                 CopyPin::take(host, domain, gref, caller.id(), write, keep, fail)?;
             }
@@ -157,7 +161,7 @@ impl<H: Host> Side<H> {
                     Access::READ
                 };
                 match host.pin_gfn(domain, gfn, access, write, IoMemory::Refused) {
-                    Ok(frame) => *page = Some(Claimed::Own { gfn, frame }),
+                    Ok(frame) => *page = ManuallyDrop::new(Some(Claimed::Own { gfn, frame })),
                     Err(error) => return Err(not_there(domain.id(), gfn, error)),
                 }
             }

@@ -143,6 +143,34 @@ impl<P> Format<'_, P> {
             Err(head.not_granted())
         }
     }
+
+    /// The same, and whether the request may write, for an entry with these pins: if
+    /// there are any, type and domain were checked before.
+    #[inline(always)]
+    fn permits(&self, head: Head, request: Request, pins: Pins) -> Result<(), EntryError> {
+        if pins.is_empty() {
+            self.check(head, request)?;
+        }
+        if request.write && head.flags & GTF_READONLY != 0 {
+            return Err(EntryError::ReadOnly);
+        }
+        Ok(())
+    }
+}
+
+/// Clears the in-use flags at `offset` of a page that the pins do not justify.
+#[inline(always)]
+fn clear_in_use<D, P: SharedPage<D>>(page: &P, granter: &D, offset: usize, pins: Pins) {
+    let mut clear = 0;
+    if pins.is_empty() {
+        clear |= GTF_READING;
+    }
+    if !pins.any_writing() {
+        clear |= GTF_WRITING;
+    }
+    if clear != 0 {
+        page.clear_bits16(granter, offset, clear);
+    }
 }
 
 /// An entry in a page shared with the granter: where it is.
@@ -245,12 +273,7 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
         pins: Pins,
         head: Head,
     ) -> Result<Result<Head, Head>, EntryError> {
-        if pins.is_empty() {
-            Format::<P>::V1.check(head, request)?;
-        }
-        if request.write && head.flags & GTF_READONLY != 0 {
-            return Err(EntryError::ReadOnly);
-        }
+        Format::<P>::V1.permits(head, request, pins)?;
         let wanted = Head {
             flags: head.flags | in_use(request.write),
             ..head
@@ -295,24 +318,17 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
         status: &P,
         at: usize,
     ) -> Result<Head, EntryError> {
-        let unpinned = pins.is_empty();
-        let permitted = |head: Head| {
-            if unpinned {
-                self.format.check(head, request)?;
-            }
-            if request.write && head.flags & GTF_READONLY != 0 {
-                return Err(EntryError::ReadOnly);
-            }
-            Ok(())
-        };
-        permitted(self.head())?;
+        let version2 = Format::V2 { status, at };
+        version2.permits(self.head(), request, pins)?;
         status.set_bits16(at, in_use(request.write));
         let head = self.head();
-        permitted(head).map_err(|_| {
-            self.end_use(pins);
-            EntryError::Unstable
-        })?;
-        Ok(head)
+        match version2.permits(head, request, pins) {
+            Ok(()) => Ok(head),
+            Err(_) => {
+                clear_in_use(status, self.granter, at, pins);
+                Err(EntryError::Unstable)
+            }
+        }
     }
 
     /// What the entry grants. Read it after [`Self::begin_use`], which returned
@@ -365,40 +381,61 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
     /// Needs the active entry's lock, so that pins and flags change together.
     #[inline(always)]
     pub fn end_use(&self, pins: Pins) {
-        let mut clear = 0;
-        if pins.is_empty() {
-            clear |= GTF_READING;
-        }
-        if !pins.any_writing() {
-            clear |= GTF_WRITING;
-        }
-        if clear != 0 {
-            let (page, at) = match self.format {
-                Format::V1 => (self.page, self.offset),
-                Format::V2 { status, at } => (status, at),
-            };
-            page.clear_bits16(self.granter, at, clear);
-        }
+        let (page, at) = match self.format {
+            Format::V1 => (self.page, self.offset),
+            Format::V2 { status, at } => (status, at),
+        };
+        clear_in_use(page, self.granter, at, pins);
     }
 
     /// If the entry accepts a page from `giver`, marks it as taken.
+    #[inline(always)]
     pub fn commit_transfer(&self, giver: DomId) -> Result<(), EntryError> {
-        let mut head = self.head();
-        for _ in 0..MAX_ATTEMPTS {
-            if head.flags != GTF_ACCEPT_TRANSFER || head.domid != giver.0 {
-                return Err(head.not_granted());
+        let (page, granter, offset) = (self.page, self.granter, self.offset);
+        match Self::try_commit_transfer(page, granter, offset, giver, self.head())? {
+            Ok(()) => Ok(()),
+            Err(changed) => Self::keep_trying_commit(page, granter, offset, giver, changed),
+        }
+    }
+
+    /// One attempt. The inner error is what the entry has become meanwhile.
+    #[inline(always)]
+    fn try_commit_transfer(
+        page: &P,
+        granter: &D,
+        offset: usize,
+        giver: DomId,
+        head: Head,
+    ) -> Result<Result<(), Head>, EntryError> {
+        if head.flags != GTF_ACCEPT_TRANSFER || head.domid != giver.0 {
+            return Err(head.not_granted());
+        }
+        let wanted = Head {
+            flags: head.flags | GTF_TRANSFER_COMMITTED,
+            ..head
+        };
+        let found = page.compare_exchange32(granter, offset, head.raw(), wanted.raw());
+        Ok(if found == head.raw() {
+            Ok(())
+        } else {
+            Err(Head::from_raw(found))
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep_trying_commit(
+        page: &P,
+        granter: &D,
+        offset: usize,
+        giver: DomId,
+        mut head: Head,
+    ) -> Result<(), EntryError> {
+        for _ in 1..MAX_ATTEMPTS {
+            match Self::try_commit_transfer(page, granter, offset, giver, head)? {
+                Ok(()) => return Ok(()),
+                Err(changed) => head = changed,
             }
-            let wanted = Head {
-                flags: head.flags | GTF_TRANSFER_COMMITTED,
-                ..head
-            };
-            let found =
-                self.page
-                    .compare_exchange32(self.granter, self.offset, head.raw(), wanted.raw());
-            if found == head.raw() {
-                return Ok(());
-            }
-            head = Head::from_raw(found);
         }
         Err(EntryError::Unstable)
     }
@@ -407,6 +444,7 @@ impl<'a, D, P: SharedPage<D>> SharedEntry<'a, D, P> {
     /// there.
     ///
     /// Needs the active entry's lock.
+    #[inline(always)]
     pub fn complete_transfer(&self, frame: Option<Gfn>) {
         if let Some(gfn) = frame {
             match self.format {

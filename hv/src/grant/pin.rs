@@ -111,6 +111,12 @@ fn other_holder<H: Host>(
     }
 }
 
+/// The in-use flags of an entry with these pins do not say all that the request needs.
+#[inline(always)]
+fn needs_flags(pins: Pins, request: &Request) -> bool {
+    pins.is_empty() || (request.write && !pins.any_writing())
+}
+
 /// Sets the in-use flags if the pins do not have them set already.
 #[inline(always)]
 fn begin_use<D, P: SharedPage<D>>(
@@ -118,8 +124,7 @@ fn begin_use<D, P: SharedPage<D>>(
     pins: Pins,
     request: Request,
 ) -> Result<Head, PinError> {
-    let flags_needed = pins.is_empty() || (request.write && !pins.any_writing());
-    if flags_needed {
+    if needs_flags(pins, &request) {
         shared.begin_use(request, pins).map_err(PinError::Entry)
     } else {
         Ok(shared.head())
@@ -199,6 +204,12 @@ fn pin_entry<H: Host, E>(
     fail: impl Fn(PinError) -> E,
 ) -> Result<H::Frame, E> {
     let index = entry.index;
+    if !entry.active.pins.is_empty() && !needs_flags(entry.active.pins, request) {
+        return match pin_beside(host, granter, entry, request, usage, pins, seen) {
+            Ok(frame) => Ok(frame),
+            Err(error) => Err(fail(error)),
+        };
+    }
     if !entry.active.pins.is_empty() {
         let active = &mut *entry.active;
         return match pin_again(host, frames, granter, index, active, *request, *usage) {
@@ -235,6 +246,30 @@ fn pin_entry<H: Host, E>(
         holder: request.holder,
         part,
     };
+    Ok(frame)
+}
+
+/// The same if the entry is in use, and no flag has to be set.
+#[inline(always)]
+fn pin_beside<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    entry: &mut LockedEntry<'_, H>,
+    request: &Request,
+    usage: &Usage,
+    pins: Pins,
+    seen: &mut Seen,
+) -> Result<H::Frame, PinError> {
+    let active = &mut *entry.active;
+    if request.purpose == Purpose::Map && active.part.is_for_copies_only() {
+        return Err(PinError::ForCopiesOnly);
+    }
+    let frame = host.pin_again(granter, active.mfn, usage.take_type);
+    let frame = frame.map_err(PinError::Frame)?;
+    active.pins = pins;
+    seen.mfn = active.mfn;
+    seen.flags = entry.shared.head().flags;
+    seen.part = active.part;
     Ok(frame)
 }
 

@@ -5,7 +5,7 @@ use hypercall_abi::grant::Gntst;
 
 use super::table::{Frames, GrantTable};
 use crate::{
-    addr::GrantRef,
+    addr::{DomId, GrantRef},
     host::{Domain, Host},
     sync::SpinLock,
 };
@@ -28,6 +28,13 @@ impl From<SwapError> for Gntst {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn out_of_range(owner: DomId, gref: GrantRef) -> SwapError {
+    log::debug!("{owner}: bad ref {:#x} to swap", gref.0);
+    SwapError::OutOfRange(gref)
+}
+
 impl<H: Host> GrantTable<H> {
     /// Exchanges the entries of two references that nobody uses.
     ///
@@ -43,8 +50,7 @@ impl<H: Host> GrantTable<H> {
         let entries = frames.entries();
         for gref in [a, b] {
             if gref.0 >= entries {
-                log::debug!("{}: bad ref {:#x} to swap", owner.id(), gref.0);
-                return Err(SwapError::OutOfRange(gref));
+                return Err(out_of_range(owner.id(), gref));
             }
         }
         if a == b {

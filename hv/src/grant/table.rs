@@ -665,7 +665,10 @@ impl<H: Host> GrantTable<H> {
 /// `pages` has so many.
 #[inline(always)]
 fn tell<P>(pages: &[P], wanted: u32, mut each: impl FnMut(&P) -> ControlFlow<()>) {
-    for page in pages.get(..wanted as usize).unwrap_or_default() {
+    let Some(pages) = pages.get(..wanted as usize) else {
+        return;
+    };
+    for page in pages {
         if each(page).is_break() {
             break;
         }

@@ -27,7 +27,7 @@ pub trait Place<H: Host> {
 }
 
 /// The ordinary place: addresses of the calling guest.
-struct GuestMemory;
+pub struct GuestMemory;
 
 impl<H: Host> Place<H> for GuestMemory {
     #[inline(always)]
@@ -74,15 +74,9 @@ pub trait Command<H: Host> {
     }
 }
 
-/// Works through the elements of `call`, which are in the guest's memory.
-#[inline(always)]
-pub fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, call: Call) -> Answer {
-    run_in(host, &GuestMemory, command, call)
-}
-
 /// Works through the elements of `call`, which are in `place`.
 #[inline(always)]
-pub fn run_in<H: Host, C: Command<H>>(
+pub fn run<H: Host, C: Command<H>>(
     host: &H,
     place: &impl Place<H>,
     command: &mut C,
@@ -95,10 +89,10 @@ pub fn run_in<H: Host, C: Command<H>>(
     }
 }
 
-/// The one element of `call`: what is known of its size and of what comes after it
-/// saves a tenth of the work that most commands are.
+/// Works on the one element of `call`: what is known of its size, and that nothing comes
+/// after it, saves a good part of the work around it.
 #[inline(always)]
-fn run_single<H: Host, C: Command<H>>(
+pub fn run_single<H: Host, C: Command<H>>(
     host: &H,
     place: &impl Place<H>,
     command: &mut C,
@@ -140,7 +134,7 @@ fn continue_call<H: Host, C: Command<H>>(host: &H, command: &C, rest: Call) -> A
 
 /// Works through any number of elements.
 #[inline(always)]
-fn run_many<H: Host, C: Command<H>>(
+pub fn run_many<H: Host, C: Command<H>>(
     host: &H,
     place: &impl Place<H>,
     command: &mut C,
@@ -188,7 +182,9 @@ fn work_through<H: Host, C: Command<H>>(
     command: &mut C,
     rest: &mut Call,
 ) -> Result<(), Errno> {
-    let mut budget = Budget { work: 0 };
+    let mut budget = Budget {
+        left: FRAMES_BETWEEN_CHECKS,
+    };
     let mut most = ELEMENTS_PER_COPY as u32;
     while rest.count != 0 {
         let wanted = rest.count.min(most) as usize;
@@ -211,20 +207,20 @@ fn work_through<H: Host, C: Command<H>>(
     Ok(())
 }
 
-/// Work done since the last look at whether something else wants the CPU.
+/// Work that is left to do before the next look at whether something else wants the CPU.
 struct Budget {
-    work: u32,
+    left: u32,
 }
 
 impl Budget {
     /// Counts more work. True: something else wants the CPU.
     #[inline(always)]
     fn spend<H: Host>(&mut self, host: &H, work: u32, is_last: bool) -> bool {
-        self.work += work;
-        if self.work < FRAMES_BETWEEN_CHECKS {
+        if work < self.left {
+            self.left -= work;
             return false;
         }
-        self.work = 0;
+        self.left = FRAMES_BETWEEN_CHECKS;
         !is_last && host.preempt_requested()
     }
 }

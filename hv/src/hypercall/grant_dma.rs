@@ -196,7 +196,7 @@ fn run<H: Host, C: Command<H>>(host: &H, command: &mut C, arguments: Arguments<'
         return Errno::TooBig.into();
     }
     host.speculation_barrier();
-    batch::run_in(host, place, command, call)
+    batch::run(host, place, command, call)
 }
 
 fn status<E: Into<Errno>>(result: Result<(), E>) -> i32 {

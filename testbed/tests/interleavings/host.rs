@@ -505,12 +505,7 @@ impl Host for World {
         unimplemented!("{OUTSIDE}")
     }
 
-    fn offer_page<'a>(
-        &self,
-        _page: Page,
-        _receiver: &'a Peer,
-        _wide: bool,
-    ) -> Result<Page, OfferError> {
+    fn offer_page(&self, _page: Page, _receiver: &Peer, _wide: bool) -> Result<Page, OfferError> {
         unimplemented!("{OUTSIDE}")
     }
 

@@ -56,7 +56,12 @@ unsigned int gdma_guest_read8(void *to, const void *from)
 {
 #ifdef CONFIG_PV
     if ( !is_hvm_vcpu(current) )
-        return get_guest(*(uint64_t *)to, (const uint64_t *)from);
+    {
+        if ( unlikely(!access_ok(from, 8)) )
+            return 8;
+
+        return __get_guest(*(uint64_t *)to, (const uint64_t *)from);
+    }
 #endif
 
     return gdma_guest_read(to, from, 8);
@@ -65,13 +70,16 @@ unsigned int gdma_guest_read8(void *to, const void *from)
 unsigned int gdma_guest_read16(void *to, const void *from)
 {
 #ifdef CONFIG_PV
-    uint64_t *into = to;
-    const uint64_t *words = from;
-
     if ( !is_hvm_vcpu(current) )
-        return access_ok(from, 16) ? __get_guest(into[0], words) |
-                                     __get_guest(into[1], words + 1)
-                                   : 16;
+    {
+        uint64_t *into = to;
+        const uint64_t *words = from;
+
+        if ( unlikely(!access_ok(from, 16)) )
+            return 16;
+
+        return __get_guest(into[0], words) | __get_guest(into[1], words + 1);
+    }
 #endif
 
     return gdma_guest_read(to, from, 16);
@@ -81,7 +89,12 @@ unsigned int gdma_guest_write2(void *to, uint16_t value)
 {
 #ifdef CONFIG_PV
     if ( !is_hvm_vcpu(current) )
-        return put_guest(value, (uint16_t *)to);
+    {
+        if ( unlikely(!access_ok(to, 2)) )
+            return 2;
+
+        return __put_guest(value, (uint16_t *)to);
+    }
 #endif
 
     return write_word(to, value, 2);
@@ -91,7 +104,12 @@ unsigned int gdma_guest_write4(void *to, uint32_t value)
 {
 #ifdef CONFIG_PV
     if ( !is_hvm_vcpu(current) )
-        return put_guest(value, (uint32_t *)to);
+    {
+        if ( unlikely(!access_ok(to, 4)) )
+            return 4;
+
+        return __put_guest(value, (uint32_t *)to);
+    }
 #endif
 
     return write_word(to, value, 4);
@@ -101,7 +119,12 @@ unsigned int gdma_guest_write8(void *to, uint64_t value)
 {
 #ifdef CONFIG_PV
     if ( !is_hvm_vcpu(current) )
-        return put_guest(value, (uint64_t *)to);
+    {
+        if ( unlikely(!access_ok(to, 8)) )
+            return 8;
+
+        return __put_guest(value, (uint64_t *)to);
+    }
 #endif
 
     return write_word(to, value, 8);

@@ -13,60 +13,35 @@
 #include "gdma.h"
 
 /*
- * Takes the page at gfn from d, the current domain, and out of its address
- * space. On success it belongs to nobody. Returns the frame.
+ * Takes a page from d, the current domain, and out of its address space. On
+ * success it belongs to nobody. Returns the frame. There are such domains on x86
+ * only, PV ones: see steal_page().
  */
 int64_t gdma_page_steal(struct domain *d, uint64_t gfn)
 {
-    int64_t result = GDMA_STEAL_BAD_PAGE;
-    mfn_t mfn = _mfn(gfn);
+    struct page_info *page;
     int rc;
 
-    if ( gfn != (unsigned long)gfn )
+    if ( paging_mode_translate(d) )
+        return GDMA_STEAL_IN_USE;
+
+    if ( !mfn_valid(_mfn(gfn)) )
         return GDMA_STEAL_BAD_PAGE;
 
-    if ( paging_mode_translate(d) )
-    {
-#ifdef CONFIG_X86
-        p2m_type_t t;
-
-        mfn = get_gfn_unshare(d, gfn, &t);
-        if ( p2m_is_shared(t) || !p2m_is_valid(t) )
-            mfn = INVALID_MFN;
-#else
-        mfn = gfn_to_mfn(d, _gfn(gfn));
-#endif
-    }
-
-    if ( !mfn_valid(mfn) )
-        goto out;
-
-    rc = steal_page(d, mfn_to_page(mfn), 0);
+    page = mfn_to_page(_mfn(gfn));
+    rc = steal_page(d, page, 0);
     if ( rc < 0 )
-    {
-        if ( rc != -EINVAL )
-            result = GDMA_STEAL_IN_USE;
-        goto out;
-    }
+        return rc == -EINVAL ? GDMA_STEAL_BAD_PAGE : GDMA_STEAL_IN_USE;
 
-    rc = guest_physmap_remove_page(d, _gfn(gfn), mfn, 0);
-    if ( !paging_mode_external(d) )
-        arch_flush_tlb_mask(d->dirty_cpumask);
-
-    result = mfn_x(mfn);
+    rc = guest_physmap_remove_page(d, _gfn(gfn), _mfn(gfn), 0);
+    arch_flush_tlb_mask(d->dirty_cpumask);
     if ( rc )
     {
-        free_domheap_page(mfn_to_page(mfn));
-        result = GDMA_STEAL_IN_USE;
+        free_domheap_page(page);
+        return GDMA_STEAL_IN_USE;
     }
 
- out:
-#ifdef CONFIG_X86
-    if ( paging_mode_translate(d) )
-        put_gfn(d, gfn);
-#endif
-
-    return result;
+    return gfn;
 }
 
 void gdma_page_free_stolen(uint64_t mfn)

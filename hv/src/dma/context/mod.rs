@@ -51,13 +51,14 @@ use crate::{
     host::{FlushFlags, Frame, Host},
 };
 
-/// Pages whose records are allocated together: on Xen, where a record has 48 bytes, three
-/// whole pages of memory.
-const PAGES_PER_CHUNK: usize = 256;
+/// Pages whose records are allocated together: on Xen, where a record has 48 bytes, what
+/// fits into a page of memory. What is larger has an address range of its own there, and
+/// all CPUs flush their TLBs when it goes.
+const PAGES_PER_CHUNK: usize = 85;
 /// Frames that the IOMMU is told of at a time. They are on Xen's stack.
 const FRAMES_PER_BATCH: usize = 32;
 /// So many chunks without a used page keep their records.
-const MOST_IDLE_CHUNKS: u32 = 2;
+const MOST_IDLE_CHUNKS: u32 = 4;
 
 /// The records of [`PAGES_PER_CHUNK`] pages, or none.
 #[derive(Debug)]

@@ -243,6 +243,7 @@ where
 
     const RESULTS: Range<usize> = status_at(E::STATUS);
 
+    #[inline(always)]
     fn work(&mut self, host: &H, element: &mut E) -> u32 {
         let (gfn, to, gref) = element.decoded();
         let given = transfer(host, self.caller, &mut self.receiver, gfn, to, gref);

@@ -29,7 +29,7 @@ use self::elements::{
 use self::layout::{CopyElement, TransferElement};
 use super::{
     Answer, Call, Hypercall,
-    batch::{self, Element},
+    batch::{self, Command, Element, GuestMemory},
 };
 use crate::{
     addr::GuestPtr,
@@ -83,6 +83,7 @@ pub fn dispatch<H: Host>(
         | GNTTABOP_GET_STATUS_FRAMES
         | GNTTABOP_DUMP_TABLE
         | GNTTABOP_QUERY_SIZE => Errno::Inval.into(),
+        GNTTABOP_CACHE_FLUSH => cache_flush(host, caller, at, count, 0),
         // The other bits say where a preempted search goes on. No other command has any.
         _ if cmd & GNTTABOP_CMD_MASK == GNTTABOP_CACHE_FLUSH => {
             cache_flush(host, caller, at, count, cmd & !GNTTABOP_CMD_MASK)
@@ -103,30 +104,60 @@ fn call(cmd: u32, at: GuestPtr, count: u32) -> Call {
     }
 }
 
+/// Works through `count` elements at `at`. A call about one of them has a function of
+/// its own: what many need of the stack and of registers is no burden for it.
+#[inline(always)]
+fn run<H: Host, C: Command<H>>(
+    host: &H,
+    cmd: u32,
+    at: GuestPtr,
+    count: u32,
+    command: impl FnOnce() -> C,
+) -> Answer {
+    if count == 1 {
+        batch::run_single(host, &GuestMemory, &mut command(), call(cmd, at, 1))
+    } else {
+        run_many(host, cmd, at, count, command)
+    }
+}
+
+#[inline(never)]
+fn run_many<H: Host, C: Command<H>>(
+    host: &H,
+    cmd: u32,
+    at: GuestPtr,
+    count: u32,
+    command: impl FnOnce() -> C,
+) -> Answer {
+    batch::run_many(host, &GuestMemory, &mut command(), call(cmd, at, count))
+}
+
 #[inline(never)]
 fn map<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    let call = call(GNTTABOP_MAP_GRANT_REF, at, count);
-    batch::run(host, &mut MapCommand::new(host, caller), call)
+    run(host, GNTTABOP_MAP_GRANT_REF, at, count, || {
+        MapCommand::new(host, caller)
+    })
 }
 
 #[inline(never)]
 fn unmap<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    let call = call(GNTTABOP_UNMAP_GRANT_REF, at, count);
-    let mut command = UnmapCommand::<H, UnmapGrantRef>::new(caller);
-    batch::run(host, &mut command, call)
+    run(host, GNTTABOP_UNMAP_GRANT_REF, at, count, || {
+        UnmapCommand::<H, UnmapGrantRef>::new(caller)
+    })
 }
 
 #[inline(never)]
 fn unmap_and_replace<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    let call = call(GNTTABOP_UNMAP_AND_REPLACE, at, count);
-    let mut command = UnmapCommand::<H, UnmapAndReplace>::new(caller);
-    batch::run(host, &mut command, call)
+    run(host, GNTTABOP_UNMAP_AND_REPLACE, at, count, || {
+        UnmapCommand::<H, UnmapAndReplace>::new(caller)
+    })
 }
 
 #[inline(never)]
 fn copy<H: Host, E: CopyElement>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    let call = call(GNTTABOP_COPY, at, count);
-    batch::run(host, &mut CopyCommand::<H, E>::new(caller), call)
+    run(host, GNTTABOP_COPY, at, count, || {
+        CopyCommand::<H, E>::new(caller)
+    })
 }
 
 #[inline(never)]
@@ -139,14 +170,16 @@ fn transfer<H: Host, E: TransferElement>(
     if !host.transfer_allowed() {
         return Errno::OpNotSupp.into();
     }
-    let call = call(GNTTABOP_TRANSFER, at, count);
-    batch::run(host, &mut TransferCommand::<H, E>::new(caller), call)
+    run(host, GNTTABOP_TRANSFER, at, count, || {
+        TransferCommand::<H, E>::new(caller)
+    })
 }
 
 #[inline(never)]
 fn swap<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr, count: u32) -> Answer {
-    let call = call(GNTTABOP_SWAP_GRANT_REF, at, count);
-    batch::run(host, &mut SwapCommand { caller }, call)
+    run(host, GNTTABOP_SWAP_GRANT_REF, at, count, || SwapCommand {
+        caller,
+    })
 }
 
 #[inline(never)]
@@ -157,8 +190,9 @@ fn cache_flush<H: Host>(
     count: u32,
     resume: u32,
 ) -> Answer {
-    let call = call(GNTTABOP_CACHE_FLUSH, at, count);
-    batch::run(host, &mut CacheFlushCommand::new(caller, resume), call)
+    run(host, GNTTABOP_CACHE_FLUSH, at, count, || {
+        CacheFlushCommand::new(caller, resume)
+    })
 }
 
 #[inline(always)]
