@@ -19,8 +19,10 @@ pub const XEN_GDMA_CAP_PCI: u32 = 1 << 3;
 pub const XEN_GDMA_CAP_GRANT_V2: u32 = 1 << 4;
 /// Capability: the caller can create contexts.
 pub const XEN_GDMA_CAP_CONTEXTS: u32 = 1 << 5;
-/// Arguments can be passed in memory that the vcpu registered.
+/// Capability: arguments can be passed in memory that the vcpu registered.
 pub const XEN_GDMA_CAP_REGISTERED_ARGS: u32 = 1 << 6;
+/// Capability: there are windows.
+pub const XEN_GDMA_CAP_WINDOWS: u32 = 1 << 7;
 
 /// One element of `XEN_GDMA_OP_QUERY`.
 ///

@@ -126,7 +126,7 @@ fn query_tells_limits_and_usage() {
     checked.mapped(map_grant(FRONTEND, 8, 2, READ));
     let answer = checked.query(BACKEND);
     assert_eq!(answer.abi_version, 0x0001_0002);
-    assert_eq!(answer.capabilities, 0x7f);
+    assert_eq!(answer.capabilities, 0xff);
     assert_eq!((answer.max_batch, answer.max_frames), (65536, 128));
     assert_eq!((answer.max_pins, answer.used_pins), (1024, 6));
     assert_eq!((answer.mappings, answer.max_contexts), (2, 4));

@@ -16,7 +16,7 @@ use hypercall_abi::{
     query::{
         Query, XEN_GDMA_CAP_CONTEXTS, XEN_GDMA_CAP_DEFAULT_CONTEXT, XEN_GDMA_CAP_GRANT_V1,
         XEN_GDMA_CAP_GRANT_V2, XEN_GDMA_CAP_OWN_FRAMES, XEN_GDMA_CAP_PCI,
-        XEN_GDMA_CAP_REGISTERED_ARGS,
+        XEN_GDMA_CAP_REGISTERED_ARGS, XEN_GDMA_CAP_WINDOWS,
     },
 };
 
@@ -74,7 +74,8 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
     op.capabilities = XEN_GDMA_CAP_OWN_FRAMES
         | XEN_GDMA_CAP_GRANT_V1
         | XEN_GDMA_CAP_GRANT_V2
-        | XEN_GDMA_CAP_REGISTERED_ARGS;
+        | XEN_GDMA_CAP_REGISTERED_ARGS
+        | XEN_GDMA_CAP_WINDOWS;
     op.max_contexts = 0;
     if can_create(host, caller) {
         op.capabilities |= XEN_GDMA_CAP_CONTEXTS;

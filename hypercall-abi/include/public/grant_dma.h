@@ -373,9 +373,14 @@
 #define XEN_GDMA_CAP_CONTEXTS (1 << 5)
 
 /**
- * Arguments can be passed in memory that the vcpu registered.
+ * Capability: arguments can be passed in memory that the vcpu registered.
  */
 #define XEN_GDMA_CAP_REGISTERED_ARGS (1 << 6)
+
+/**
+ * Capability: there are windows.
+ */
+#define XEN_GDMA_CAP_WINDOWS (1 << 7)
 
 /**
  * Most windows of one context.

@@ -34,7 +34,7 @@ const char test_title[] = "Grant-DMA: version, limits, devices";
     (XEN_GDMA_CAP_OWN_FRAMES | XEN_GDMA_CAP_GRANT_V1 | \
      XEN_GDMA_CAP_DEFAULT_CONTEXT | XEN_GDMA_CAP_PCI | \
      XEN_GDMA_CAP_GRANT_V2 | XEN_GDMA_CAP_CONTEXTS | \
-     XEN_GDMA_CAP_REGISTERED_ARGS)
+     XEN_GDMA_CAP_REGISTERED_ARGS | XEN_GDMA_CAP_WINDOWS)
 
 static uint8_t page[PAGE_SIZE] __page_aligned_bss;
 
@@ -60,6 +60,7 @@ static void check_constants(const struct xen_gdma_query *query)
     expect_true("own frames", query->capabilities & XEN_GDMA_CAP_OWN_FRAMES);
     expect_true("version 1 grants",
                 query->capabilities & XEN_GDMA_CAP_GRANT_V1);
+    expect_true("windows", query->capabilities & XEN_GDMA_CAP_WINDOWS);
     expect_true("registered arguments",
                 query->capabilities & XEN_GDMA_CAP_REGISTERED_ARGS);
     expect_true("PCI devices", query->capabilities & XEN_GDMA_CAP_PCI);
