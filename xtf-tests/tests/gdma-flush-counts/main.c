@@ -15,6 +15,7 @@
  *  unmap-512           these mapped, and taken back in one call
  *  unmap-512-deferred  the same with XEN_GDMA_NO_FLUSH, and then one flush
  *  io-64               64 transfers of the device through two mappings
+ *  io-64-window        the same through a window of 512 frames
  *
  * Argument on the guest's command line:
  *
@@ -162,6 +163,13 @@ static void unmap_phase(const char *name, unsigned int flags)
     end_phase(name);
 }
 
+/* Nothing in it calls Xen: the device is told by its registers, and polled. */
+static void transfer_all(const char *what, uint64_t daddr)
+{
+    for ( unsigned int i = 0; i < TRANSFERS / TRANSFERS_EACH; i++ )
+        expect_reaches(what, &device, daddr, frames);
+}
+
 static void io_phase(const char *name)
 {
     struct xen_gdma_map page;
@@ -171,9 +179,22 @@ static void io_phase(const char *name)
 
     if ( expect("map", gdma_map_own_in(context.context, virt_to_gfn(frames), 1,
                                        READ_WRITE, &page), 0) )
-        for ( unsigned int i = 0; i < TRANSFERS / TRANSFERS_EACH; i++ )
-            expect_reaches("through a mapping that exists", &device,
-                           page.daddr, frames);
+        transfer_all("through a mapping that exists", page.daddr);
+    end_phase(name);
+}
+
+static void window_phase(const char *name)
+{
+    struct xen_gdma_window_create window;
+
+    if ( !begin_phase(name) )
+        return;
+
+    if ( expect("create",
+                gdma_window_create(context.context, XEN_GDMA_MAP_OWN, 0,
+                                   virt_to_gfn(frames), NR_FRAMES, READ_WRITE,
+                                   &window), 0) )
+        transfer_all("through a window", window.daddr);
     end_phase(name);
 }
 
@@ -208,6 +229,7 @@ void test_main(void)
     unmap_phase("unmap-512", 0);
     unmap_phase("unmap-512-deferred", XEN_GDMA_NO_FLUSH);
     io_phase("io-64");
+    window_phase("io-64-window");
 
     xtf_success(NULL);
 }
