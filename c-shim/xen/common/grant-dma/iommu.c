@@ -148,8 +148,8 @@ int gdma_iommu_map_frames(struct domain *d, uint64_t dfn,
     return 0;
 }
 
-/* What is mapped with large pages has to go with large pages. */
-#define SMALL_RUN (1U << (PAGETABLE_ORDER - 1))
+/* What is mapped with large pages, of 512 frames or more, has to go with them. */
+#define SMALL_RUN 256
 
 int gdma_iommu_unmap(struct domain *d, uint64_t dfn, uint32_t count,
                      uint32_t *flush_flags)
