@@ -338,16 +338,6 @@ impl Host for Xen {
     }
 
     #[inline(always)]
-    fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
-        // SAFETY: room for so many bytes.
-        if unsafe { read_guest(into.as_mut_ptr(), at, into.len()) } {
-            Ok(())
-        } else {
-            Err(GuestFault)
-        }
-    }
-
-    #[inline(always)]
     fn with_elements<T, R>(
         &self,
         at: ElementsAt<'_, Self>,

@@ -623,9 +623,6 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// is mapped there.
     fn guest_range_ok(&self, at: GuestPtr, bytes: u64) -> bool;
 
-    /// Copies in; each byte is read once.
-    fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault>;
-
     /// Copies `count` elements in, at most [`ELEMENTS_PER_COPY`], each byte once,
     /// and passes them to `work`. They need no other initialisation, which would
     /// cost more than many operations.

@@ -172,3 +172,8 @@ pub fn copy_in(source: CopyPtr64, dest: CopyPtr64, len: u16) -> Copy64 {
 pub fn copy_out(source: CopyPtr64, dest: CopyPtr64, len: u16) -> Copy64 {
     copy(source, dest, len, GNTCOPY_DEST_GREF)
 }
+
+/// The same in a context.
+pub fn inside(context: u32, op: Map) -> Map {
+    Map { context, ..op }
+}

@@ -3,6 +3,7 @@
 //! and a bystander.
 
 use hypercall_abi::{
+    context::{ContextDestroy, DeviceAttach},
     grant::{Copy64, GTF_PERMIT_ACCESS, GTF_READONLY, MapGrantRef},
     mapping::{Map, Unmap},
 };
@@ -157,4 +158,22 @@ impl Checked {
         let frame = state.frames.get(mfn).expect("a frame in use");
         (frame.refs, frame.writable)
     }
+}
+
+/// Moves a device of the backend; the status.
+pub fn attach(checked: &mut Checked, sbdf: u32, context: u32) -> i32 {
+    let mut ops = [DeviceAttach {
+        id: sbdf.into(),
+        context,
+        ..DeviceAttach::default()
+    }];
+    assert_eq!(checked.device_attach(BACKEND, &mut ops).value, 0);
+    ops[0].status
+}
+
+/// Ends a context of the backend; the status.
+pub fn destroy(checked: &mut Checked, context: u32) -> i32 {
+    let mut ops = [ContextDestroy { context, status: 0 }];
+    assert_eq!(checked.context_destroy(BACKEND, &mut ops).value, 0);
+    ops[0].status
 }

@@ -5,13 +5,13 @@ use hv::host::IommuMode;
 use hypercall_abi::{
     context::{ContextCreate, ContextDestroy, DeviceAttach},
     device::QueryDevice,
-    mapping::{Flush, Map, Unmap, XEN_GDMA_NO_FLUSH},
+    mapping::{Flush, Unmap, XEN_GDMA_NO_FLUSH},
 };
 use testbed::{
-    elements::{READ, READ_WRITE, at, map_grant, map_own, unmap_handle},
+    elements::{READ, READ_WRITE, at, inside, map_grant, map_own, unmap_handle},
     model::{DomainSetup, Event, Preempt, Trigger},
     oracle::Checked,
-    scene::{BACKEND, BYSTANDER, FRONTEND, scene, scene_with},
+    scene::{BACKEND, BYSTANDER, FRONTEND, attach, destroy, scene, scene_with},
 };
 
 /// Device numbers.
@@ -37,26 +37,6 @@ fn created(checked: &mut Checked) -> u32 {
     let op = create(checked, ContextCreate::default());
     assert_eq!(op.status, 0);
     op.context
-}
-
-fn attach(checked: &mut Checked, sbdf: u32, context: u32) -> i32 {
-    let mut ops = [DeviceAttach {
-        id: sbdf.into(),
-        context,
-        ..DeviceAttach::default()
-    }];
-    assert_eq!(checked.device_attach(BACKEND, &mut ops).value, 0);
-    ops[0].status
-}
-
-fn destroy(checked: &mut Checked, context: u32) -> i32 {
-    let mut ops = [ContextDestroy { context, status: 0 }];
-    assert_eq!(checked.context_destroy(BACKEND, &mut ops).value, 0);
-    ops[0].status
-}
-
-fn inside(context: u32, op: Map) -> Map {
-    Map { context, ..op }
 }
 
 fn unmap_in(checked: &mut Checked, context: u32, handle: u64) -> i32 {

@@ -8,15 +8,12 @@ use std::sync::{
 
 use hypercall_abi::{
     command::XEN_GDMA_OP_CONTEXT_CREATE,
-    context::{
-        ContextCreate, ContextDestroy, DeviceAttach, XEN_GDMA_CONTEXT_MIRROR,
-        XEN_GDMA_MIRROR_WEIGHT,
-    },
+    context::{ContextCreate, ContextDestroy, XEN_GDMA_CONTEXT_MIRROR, XEN_GDMA_MIRROR_WEIGHT},
     grant::{GTF_ACCEPT_TRANSFER, Transfer64},
-    mapping::{Map, Unmap},
+    mapping::Unmap,
 };
 use testbed::{
-    elements::{READ, READ_WRITE, at, map_grant, map_own, unmap_handle},
+    elements::{READ, READ_WRITE, at, inside, map_grant, map_own, unmap_handle},
     model::{
         DomainSetup, Machine, Moment, Preempt, Trigger,
         domain::{Backing, Death},
@@ -24,7 +21,7 @@ use testbed::{
         hypercall::{Number, Outcome},
     },
     oracle::Checked,
-    scene::{BACKEND, BYSTANDER, FRONTEND, scene_with},
+    scene::{BACKEND, BYSTANDER, FRONTEND, attach, destroy, scene_with},
 };
 
 const NIC: u32 = 8;
@@ -70,26 +67,6 @@ fn created(checked: &mut Checked) -> u32 {
     let (op, _) = create(checked, COPY);
     assert_eq!(op.status, 0);
     op.context
-}
-
-fn attach(checked: &mut Checked, sbdf: u32, context: u32) -> i32 {
-    let mut ops = [DeviceAttach {
-        id: sbdf.into(),
-        context,
-        ..DeviceAttach::default()
-    }];
-    assert_eq!(checked.device_attach(BACKEND, &mut ops).value, 0);
-    ops[0].status
-}
-
-fn destroy(checked: &mut Checked, context: u32) -> i32 {
-    let mut ops = [ContextDestroy { context, status: 0 }];
-    assert_eq!(checked.context_destroy(BACKEND, &mut ops).value, 0);
-    ops[0].status
-}
-
-fn inside(context: u32, op: Map) -> Map {
-    Map { context, ..op }
 }
 
 /// A copy with the first device in it.

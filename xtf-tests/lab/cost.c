@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <lab/clock.h>
 #include <lab/cost.h>
-#include <lab/sysctl.h>
 
 struct cost cost_begin(const char *op, const char *what, unsigned int batch,
                        unsigned int place)
@@ -150,11 +149,4 @@ void cost_baseline(unsigned int rounds)
 
     cost_end(&clock);
     cost_end(&null);
-}
-
-long free_pages(void)
-{
-    struct sysctl op = { .cmd = SYSCTL_PHYSINFO };
-
-    return sysctl(&op) ? -1 : (long)op.physinfo.free_pages;
 }

@@ -21,6 +21,13 @@ long sysctl(struct sysctl *op)
     return rc;
 }
 
+long free_pages(void)
+{
+    struct sysctl op = { .cmd = SYSCTL_PHYSINFO };
+
+    return sysctl(&op) ? -1 : (long)op.physinfo.free_pages;
+}
+
 long press_key(char key)
 {
     struct sysctl op = {

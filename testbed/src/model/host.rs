@@ -47,6 +47,20 @@ fn refuse_if(refused: bool) -> Result<(), Refused> {
 }
 
 impl Machine {
+    /// Copies in; each byte is read once.
+    fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
+        let guests = self.inner.guests.lock().expect("guest memory");
+        let memory = guests.get(&self.current).ok_or(GuestFault)?;
+        if memory.read(at.0, into) != into.len() {
+            // Nobody may use what a failed copy has read.
+            into.fill(0xee);
+            return Err(GuestFault);
+        }
+        let bytes = into.len() as u64;
+        self.reads.lock().expect("read log").note(at.0, bytes);
+        Ok(())
+    }
+
     fn take_reference(&self, owner: u16, mfn: u64, typed: bool) -> Result<PinnedFrame, FrameError> {
         let mut state = self.state();
         state.frames.take(owner, mfn, typed)?;
@@ -448,19 +462,6 @@ impl Host for Machine {
     fn guest_range_ok(&self, at: GuestPtr, bytes: u64) -> bool {
         at.0.checked_add(bytes)
             .is_some_and(|end| end <= GUEST_LIMIT)
-    }
-
-    fn copy_from_guest(&self, at: GuestPtr, into: &mut [u8]) -> Result<(), GuestFault> {
-        let guests = self.inner.guests.lock().expect("guest memory");
-        let memory = guests.get(&self.current).ok_or(GuestFault)?;
-        if memory.read(at.0, into) != into.len() {
-            // Nobody may use what a failed copy has read.
-            into.fill(0xee);
-            return Err(GuestFault);
-        }
-        let bytes = into.len() as u64;
-        self.reads.lock().expect("read log").note(at.0, bytes);
-        Ok(())
     }
 
     fn with_elements<T, R>(

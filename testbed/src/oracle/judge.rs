@@ -50,6 +50,20 @@ pub trait Element: Copy + FromBytes + IntoBytes + Immutable + std::fmt::Debug {
     fn judge(step: &mut Step<'_>, before: &Self, after: &Self);
 }
 
+/// An element is marked by its status.
+macro_rules! marked_by_status {
+    () => {
+        fn mark(&mut self) {
+            self.status = i32::from(NOT_WORKED_ON);
+        }
+
+        fn worked_on(&self) -> bool {
+            self.status != i32::from(NOT_WORKED_ON)
+        }
+    };
+}
+pub(super) use marked_by_status;
+
 impl Step<'_> {
     pub(super) fn rules(&self) -> Rules<'_> {
         Rules {
@@ -142,13 +156,7 @@ fn same_but_status<T: IntoBytes + Immutable>(before: &T, after: &T) -> bool {
 }
 
 impl Element for Map {
-    fn mark(&mut self) {
-        self.status = i32::from(NOT_WORKED_ON);
-    }
-
-    fn worked_on(&self) -> bool {
-        self.status != i32::from(NOT_WORKED_ON)
-    }
+    marked_by_status!();
 
     fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
         let unchanged = Self {
@@ -182,13 +190,7 @@ impl Element for Map {
 }
 
 impl Element for Unmap {
-    fn mark(&mut self) {
-        self.status = i32::from(NOT_WORKED_ON);
-    }
-
-    fn worked_on(&self) -> bool {
-        self.status != i32::from(NOT_WORKED_ON)
-    }
+    marked_by_status!();
 
     fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
         let unchanged = Self {
@@ -215,13 +217,7 @@ impl Element for Unmap {
 }
 
 impl Element for Lookup {
-    fn mark(&mut self) {
-        self.status = i32::from(NOT_WORKED_ON);
-    }
-
-    fn worked_on(&self) -> bool {
-        self.status != i32::from(NOT_WORKED_ON)
-    }
+    marked_by_status!();
 
     fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
         match step.rules().lookup(before) {
@@ -237,13 +233,7 @@ impl Element for Lookup {
 }
 
 impl Element for Query {
-    fn mark(&mut self) {
-        self.status = i32::from(NOT_WORKED_ON);
-    }
-
-    fn worked_on(&self) -> bool {
-        self.status != i32::from(NOT_WORKED_ON)
-    }
+    marked_by_status!();
 
     fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
         let caller = step.caller;

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::{
     Checked,
-    judge::{Element, NOT_WORKED_ON, Step},
+    judge::{Element, NOT_WORKED_ON, Step, marked_by_status},
 };
 
 const MOST_FRAMES: u32 = 4;
@@ -16,13 +16,7 @@ const MOST_FRAMES: u32 = 4;
 const AROUND: u8 = 0x6b;
 
 impl Element for RegisterArgs {
-    fn mark(&mut self) {
-        self.status = i32::from(NOT_WORKED_ON);
-    }
-
-    fn worked_on(&self) -> bool {
-        self.status != i32::from(NOT_WORKED_ON)
-    }
+    marked_by_status!();
 
     fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
         let unchanged = Self {

@@ -11,7 +11,7 @@ use hypercall_abi::{
 };
 
 use super::{
-    judge::{Element, NOT_WORKED_ON, Step},
+    judge::{Element, NOT_WORKED_ON, Step, marked_by_status},
     reference::{Made, Source, Space},
 };
 use crate::model::{Event, Machine};
@@ -21,18 +21,6 @@ const SELF: u16 = 0x7ff0;
 pub(super) const MIRROR_WEIGHT: u32 = 8;
 /// Numbers that created contexts can have.
 const MOST_CONTEXTS: u32 = 65535;
-
-macro_rules! marked_by_status {
-    () => {
-        fn mark(&mut self) {
-            self.status = i32::from(NOT_WORKED_ON);
-        }
-
-        fn worked_on(&self) -> bool {
-            self.status != i32::from(NOT_WORKED_ON)
-        }
-    };
-}
 
 /// The answer is the question with another status.
 macro_rules! assert_unchanged {

@@ -7,7 +7,7 @@ use hypercall_abi::{
 };
 
 use super::{
-    judge::{Element, NOT_WORKED_ON, Step},
+    judge::{Element, NOT_WORKED_ON, Step, marked_by_status},
     predict::window_as_map,
 };
 use crate::model::Event;
@@ -21,13 +21,7 @@ fn refused(step: &mut Step<'_>) -> bool {
 impl Element for WindowCreate {
     const WINDOWS: bool = true;
 
-    fn mark(&mut self) {
-        self.status = i32::from(NOT_WORKED_ON);
-    }
-
-    fn worked_on(&self) -> bool {
-        self.status != i32::from(NOT_WORKED_ON)
-    }
+    marked_by_status!();
 
     fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
         let predicted = step.rules().window(before);
@@ -66,13 +60,7 @@ impl Element for WindowCreate {
 }
 
 impl Element for WindowDestroy {
-    fn mark(&mut self) {
-        self.status = i32::from(NOT_WORKED_ON);
-    }
-
-    fn worked_on(&self) -> bool {
-        self.status != i32::from(NOT_WORKED_ON)
-    }
+    marked_by_status!();
 
     fn judge(step: &mut Step<'_>, before: &Self, after: &Self) {
         let space = (step.caller, before.context);

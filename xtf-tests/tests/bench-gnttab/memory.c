@@ -14,6 +14,7 @@
 #include "bench.h"
 
 #include <lab/steps.h>
+#include <lab/sysctl.h>
 
 #ifdef CONFIG_PV
 

@@ -39,13 +39,6 @@ static struct xen_gdma_map maps[BATCH];
 static struct xen_gdma_context_create context;
 static uint64_t first_daddr, last_daddr;
 
-static long xen_free_pages(void)
-{
-    struct sysctl op = { .cmd = SYSCTL_PHYSINFO };
-
-    return sysctl(&op) ? -1 : (long)op.physinfo.free_pages;
-}
-
 static unsigned int pins(void)
 {
     struct xen_gdma_query query;
@@ -121,7 +114,7 @@ void test_main(void)
         return xtf_error("The frames are not one run\n");
 
     step("a million");
-    before = xen_free_pages();
+    before = free_pages();
     if ( !expect("create", gdma_context_create(0, &context), 0) ||
          !map_a_million() )
         return;
@@ -131,7 +124,7 @@ void test_main(void)
                                            XEN_GDMA_MAP_READ, maps), -ENOBUFS);
 
     step("their memory");
-    with = xen_free_pages();
+    with = free_pages();
     fact_u64("pins", NR_RUNS * RUN);
     fact_u64("kib_of_xens_memory", (before - with) * (PAGE_SIZE / 1024));
     fact_u64("kib_of_io_page_tables", IO_TABLES * (PAGE_SIZE / 1024));
@@ -150,7 +143,7 @@ void test_main(void)
     step("the end");
     expect("destroy", gdma_context_destroy(context.context), 0);
     expect("pins", pins(), 0);
-    after = xen_free_pages();
+    after = free_pages();
     fact_u64("kib_not_back", (before - after) * (PAGE_SIZE / 1024));
     /* What Xen's allocator keeps at hand is no leak of a million pins. */
     expect_true("the memory is back", before - after <= (before - with) / 100);

@@ -3,6 +3,7 @@
 #include <xtf.h>
 
 #include <lab/cost.h>
+#include <lab/sysctl.h>
 
 #include "transfer.h"
 

@@ -29,6 +29,7 @@
 
 #include <lab/arguments.h>
 #include <lab/cost.h>
+#include <lab/sysctl.h>
 
 #include "v2.h"
 

@@ -23,6 +23,7 @@
 #include <lab/cost.h>
 #include <lab/gnttab-tables.h>
 #include <lab/mapping.h>
+#include <lab/sysctl.h>
 
 const char test_title[] = "XSA-26, -255, -379, -384: status frames in use";
 

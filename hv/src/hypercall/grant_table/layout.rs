@@ -31,61 +31,29 @@ pub(super) trait FrameListElement: Element {
     fn decoded(&self) -> FrameList;
 }
 
-impl FrameListElement for SetupTable64 {
-    const STATUS: usize = offset_of!(Self, status);
+macro_rules! frame_list_element {
+    ($name:ty, $entry_size:literal) => {
+        impl FrameListElement for $name {
+            const STATUS: usize = offset_of!(Self, status);
 
-    #[inline(always)]
-    fn decoded(&self) -> FrameList {
-        FrameList {
-            dom: DomId(self.dom),
-            nr_frames: self.nr_frames,
-            at: GuestPtr(self.frame_list),
-            entry_size: 8,
+            #[inline(always)]
+            fn decoded(&self) -> FrameList {
+                FrameList {
+                    dom: DomId(self.dom),
+                    nr_frames: self.nr_frames,
+                    at: GuestPtr(u64::from(self.frame_list)),
+                    entry_size: $entry_size,
+                }
+            }
         }
-    }
+    };
 }
 
-impl FrameListElement for SetupTable32 {
-    const STATUS: usize = offset_of!(Self, status);
-
-    #[inline(always)]
-    fn decoded(&self) -> FrameList {
-        FrameList {
-            dom: DomId(self.dom),
-            nr_frames: self.nr_frames,
-            at: GuestPtr(u64::from(self.frame_list)),
-            entry_size: 4,
-        }
-    }
-}
-
-impl FrameListElement for GetStatusFrames64 {
-    const STATUS: usize = offset_of!(Self, status);
-
-    #[inline(always)]
-    fn decoded(&self) -> FrameList {
-        FrameList {
-            dom: DomId(self.dom),
-            nr_frames: self.nr_frames,
-            at: GuestPtr(self.frame_list),
-            entry_size: 8,
-        }
-    }
-}
-
-impl FrameListElement for GetStatusFrames32 {
-    const STATUS: usize = offset_of!(Self, status);
-
-    #[inline(always)]
-    fn decoded(&self) -> FrameList {
-        FrameList {
-            dom: DomId(self.dom),
-            nr_frames: self.nr_frames,
-            at: GuestPtr(u64::from(self.frame_list)),
-            entry_size: 8,
-        }
-    }
-}
+frame_list_element!(SetupTable64, 8);
+frame_list_element!(SetupTable32, 4);
+// Frame numbers of status frames have 64 bits for every guest.
+frame_list_element!(GetStatusFrames64, 8);
+frame_list_element!(GetStatusFrames32, 8);
 
 /// An element of `copy`.
 pub(super) trait CopyElement: Element {

@@ -89,7 +89,4 @@ void cost_end(const struct cost *cost);
 /* The null hypercall and the clock's reading, in the same rounds. */
 void cost_baseline(unsigned int rounds);
 
-/* Pages that Xen has free, or -1 where this domain may not know. */
-long free_pages(void);
-
 #endif /* LAB_COST_H */

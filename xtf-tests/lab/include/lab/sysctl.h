@@ -28,6 +28,9 @@ struct sysctl {
 /* Fills in the version.  0 or a negative error number. */
 long sysctl(struct sysctl *op);
 
+/* Pages that Xen has free, or -1 where this domain may not know. */
+long free_pages(void);
+
 /* Press a key at Xen's console. */
 long press_key(char key);
 
