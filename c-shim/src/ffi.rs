@@ -32,6 +32,10 @@ pub(crate) const HYPERCALL_GRANT_TABLE: c_uint = 20;
 /// `__HYPERVISOR_grant_dma_op`.
 pub(crate) const HYPERCALL_GRANT_DMA: c_uint = hypercall_abi::HYPERCALL_NR;
 
+/// Xen's `MAX_ERRNO`: so many addresses, the last ones, are error numbers, as made by
+/// `ERR_PTR()`.
+pub(crate) const MAX_ERRNO: usize = 4095;
+
 /// `GDMA_SPINLOCK_SIZE`.
 pub(crate) const SPINLOCK_SIZE: usize = 8;
 /// `GDMA_RWLOCK_SIZE`.
@@ -205,9 +209,16 @@ unsafe extern "C" {
     // guest.c
     pub(crate) safe fn gdma_wide_registers() -> bool;
     pub(crate) safe fn gdma_guest_range_okay(at: *const c_void, bytes: u64) -> bool;
-    pub(crate) fn gdma_guest_read(to: *mut u8, from: *const c_void, len: c_uint) -> c_uint;
-    pub(crate) fn gdma_guest_read8(to: *mut u8, from: *const c_void) -> c_uint;
-    pub(crate) fn gdma_guest_read16(to: *mut u8, from: *const c_void) -> c_uint;
+    pub(crate) fn gdma_guest_read(
+        to: *mut u8,
+        from: *const c_void,
+        keep: bool,
+        len: c_uint,
+    ) -> *mut c_void;
+    pub(crate) fn gdma_guest_read8(to: *mut u8, from: *const c_void, keep: bool) -> *mut c_void;
+    pub(crate) fn gdma_guest_read16(to: *mut u8, from: *const c_void, keep: bool) -> *mut c_void;
+    pub(crate) fn gdma_kept_write(to: *mut c_void, from: *const u8, len: c_uint);
+    pub(crate) fn gdma_kept_release(kept: *mut c_void);
     pub(crate) fn gdma_guest_write(to: *mut c_void, from: *const u8, len: c_uint) -> c_uint;
     pub(crate) safe fn gdma_guest_write2(to: *mut c_void, value: u16) -> c_uint;
     pub(crate) safe fn gdma_guest_write4(to: *mut c_void, value: u32) -> c_uint;

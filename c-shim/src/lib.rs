@@ -9,6 +9,7 @@
 //! | [`entry`] | what C calls: `gdma_rs_*` |
 //! | [`ffi`] | what C offers: `gdma_*` |
 //! | [`xen`] | [`hv::host::Host`] on top of it |
+//! | [`guest`] | memory of the calling guest |
 //! | [`domain`], [`page`], [`mapped`], [`context`], [`shared`], [`locks`] | the values that `Host` deals in |
 //! | [`runtime`] | allocator, log, panic |
 #![no_std]
@@ -19,6 +20,7 @@ mod context;
 mod domain;
 mod entry;
 mod ffi;
+mod guest;
 mod locks;
 mod mapped;
 mod page;

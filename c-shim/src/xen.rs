@@ -2,19 +2,15 @@
 //! [`Host`]: Xen, as the service sees it.
 
 use alloc::vec::Vec;
-use core::{
-    ffi::{c_int, c_uint, c_void},
-    mem::MaybeUninit,
-    slice,
-};
+use core::{ffi::c_int, mem::MaybeUninit, slice};
 
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, Content, CopyError, DeviceError, ELEMENTS_PER_COPY, ElementsAt, FlushFlags,
-        Flushed, FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables, IommuError,
-        IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Progress, Refused, StealError,
-        TraceEvent,
+        AttachError, Content, CopyError, DeviceError, ELEMENTS_PER_COPY, Elements, ElementsAt,
+        FlushFlags, Flushed, FrameError, Given, GuestFault, HasDevices, Host, IoMemory, IoTables,
+        IommuError, IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Progress, Refused,
+        StealError, TraceEvent,
     },
     hypercall::{Answer, Call, Hypercall},
 };
@@ -25,6 +21,7 @@ use crate::{
     context::XenIoContext,
     domain::{XenDomain, XenDomainRef},
     ffi,
+    guest::{self, Kept, XenOrigin, to_guest},
     locks::{XenReadWrite, XenSpin},
     mapped::XenMapped,
     page::{XenFrame, XenFrameRun, XenLoosePage, XenOfferedPage, XenSharedPage},
@@ -54,33 +51,6 @@ fn tables_ptr(tables: IoTables<'_, Xen>) -> *mut ffi::Domain {
     }
 }
 
-/// Copies in. False: not everything was accessible.
-///
-/// # Safety
-///
-/// There is room for `len` bytes at `to`.
-#[inline(always)]
-unsafe fn read_guest(to: *mut u8, at: GuestPtr, len: usize) -> bool {
-    let from = to_guest(at);
-    let Ok(len) = c_uint::try_from(len) else {
-        return false;
-    };
-    let left = match len {
-        // SAFETY: room for so many bytes, says the caller; all of these functions check
-        // the guest's address themselves.
-        8 => unsafe { ffi::gdma_guest_read8(to, from) },
-        // SAFETY: the same.
-        16 => unsafe { ffi::gdma_guest_read16(to, from) },
-        // SAFETY: the same.
-        _ => unsafe { ffi::gdma_guest_read(to, from, len) },
-    };
-    left == 0
-}
-
-fn to_guest(at: GuestPtr) -> *mut c_void {
-    core::ptr::without_provenance_mut(at.0 as usize)
-}
-
 impl Host for Xen {
     type Spin<T: Send> = XenSpin<T>;
     type ReadWrite<T: Send + Sync> = XenReadWrite<T>;
@@ -91,6 +61,7 @@ impl Host for Xen {
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
     type MappedMemory = XenMapped;
+    type Origin<'a> = XenOrigin<'a>;
     type OfferedPage<'a> = XenOfferedPage<'a>;
     type IoContext = XenIoContext;
     type Shared<T: Send + Sync> = Shared<T>;
@@ -334,7 +305,7 @@ impl Host for Xen {
 
     #[inline(always)]
     fn guest_range_ok(&self, at: GuestPtr, bytes: u64) -> bool {
-        ffi::gdma_guest_range_okay(to_guest(at), bytes)
+        guest::is_below_xen(at, bytes) || ffi::gdma_guest_range_okay(to_guest(at), bytes)
     }
 
     #[inline(always)]
@@ -342,7 +313,8 @@ impl Host for Xen {
         &self,
         at: ElementsAt<'_, Self>,
         count: usize,
-        work: impl FnOnce(&mut [T]) -> R,
+        then: Elements,
+        work: impl FnOnce(&mut [T], &XenOrigin<'_>) -> R,
     ) -> Result<R, GuestFault>
     where
         T: FromBytes + IntoBytes + Immutable + Copy,
@@ -351,18 +323,26 @@ impl Host for Xen {
         let room = room.get_mut(..count).ok_or(GuestFault)?;
         let len = size_of_val(room);
         let start = room.as_mut_ptr();
-        match at {
-            // SAFETY: room for `len` bytes.
-            ElementsAt::Guest(at) if unsafe { read_guest(start.cast(), at, len) } => {}
-            ElementsAt::Guest(_) => return Err(GuestFault),
-            // SAFETY: the same.
-            ElementsAt::Mapped(memory, offset) => unsafe {
-                memory.read(offset, start.cast(), len)?;
-            },
-        }
+        let kept;
+        let origin = match at {
+            ElementsAt::Guest(at) => {
+                // SAFETY: room for `len` bytes.
+                kept = unsafe { Kept::read(start.cast(), at, len, then)? };
+                XenOrigin::Guest {
+                    at,
+                    len,
+                    kept: &kept,
+                }
+            }
+            ElementsAt::Mapped(memory, offset) => {
+                // SAFETY: the same.
+                unsafe { memory.read(offset, start.cast(), len)? };
+                XenOrigin::Mapped(memory, offset)
+            }
+        };
         // SAFETY: all `count` elements have been written, and any bytes are a `T`.
         let elements = unsafe { slice::from_raw_parts_mut(start.cast::<T>(), count) };
-        Ok(work(elements))
+        Ok(work(elements, &origin))
     }
 
     fn map_memory(&self, frames: Vec<XenFrame>) -> Result<XenMapped, OutOfMemory> {
@@ -371,20 +351,7 @@ impl Host for Xen {
 
     #[inline(always)]
     fn copy_to_guest(&self, at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {
-        let to = to_guest(at);
-        // How much it is, is usually known here.
-        let left = if let Ok(two) = from.try_into() {
-            ffi::gdma_guest_write2(to, u16::from_ne_bytes(two))
-        } else if let Ok(four) = from.try_into() {
-            ffi::gdma_guest_write4(to, u32::from_ne_bytes(four))
-        } else if let Ok(eight) = from.try_into() {
-            ffi::gdma_guest_write8(to, u64::from_ne_bytes(eight))
-        } else {
-            let len = c_uint::try_from(from.len()).map_err(|_| GuestFault)?;
-            // SAFETY: `len` bytes to read; the copy itself checks the guest's address.
-            unsafe { ffi::gdma_guest_write(to, from.as_ptr(), len) }
-        };
-        if left == 0 { Ok(()) } else { Err(GuestFault) }
+        guest::write(at, from)
     }
 
     fn iommu_mode(&self, domain: &XenDomain) -> IommuMode {

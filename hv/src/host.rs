@@ -37,6 +37,23 @@ pub enum ElementsAt<'a, H: Host> {
     Mapped(&'a H::MappedMemory, u64),
 }
 
+/// What is done with elements that are copied in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elements {
+    /// They are read.
+    Read,
+    /// Results are written to where they were. The host may keep the page that they
+    /// are in until then, and look for it only once. It has to be memory of the guest's
+    /// own: what is somebody else's may be taken away by the very call.
+    Answered,
+}
+
+/// Where elements came from, while they are worked on.
+pub trait Origin {
+    /// Copies results there. `offset` is in bytes, from the first element.
+    fn write(&self, offset: usize, from: &[u8]) -> Result<(), GuestFault>;
+}
+
 /// Frames that Xen has mapped for itself; whoever's they are may change the contents
 /// at any moment.
 pub trait MappedMemory: Send + Sync {
@@ -423,6 +440,10 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// Frames that Xen has mapped for itself as long as the value lives. Dropping it
     /// unmaps them, then gives them back. Called without locks of the service.
     type MappedMemory: MappedMemory;
+    /// Where elements of a call came from.
+    type Origin<'a>: Origin
+    where
+        Self: 'a;
     /// A value with several owners; the last one drops it.
     type Shared<T: Send + Sync>: Clone + Deref<Target = T> + Send + Sync;
 
@@ -624,13 +645,14 @@ pub trait Host: Sized + Send + Sync + 'static {
     fn guest_range_ok(&self, at: GuestPtr, bytes: u64) -> bool;
 
     /// Copies `count` elements in, at most [`ELEMENTS_PER_COPY`], each byte once,
-    /// and passes them to `work`. They need no other initialisation, which would
-    /// cost more than many operations.
+    /// and passes them to `work`, with the place for results. They need no other
+    /// initialisation, which would cost more than many operations.
     fn with_elements<T, R>(
         &self,
         at: ElementsAt<'_, Self>,
         count: usize,
-        work: impl FnOnce(&mut [T]) -> R,
+        then: Elements,
+        work: impl FnOnce(&mut [T], &Self::Origin<'_>) -> R,
     ) -> Result<R, GuestFault>
     where
         T: FromBytes + IntoBytes + Immutable + Copy;

@@ -521,7 +521,8 @@ impl<H: Host> GrantTable<H> {
     /// Makes the table at least `wanted` frames large and tells `each` where the
     /// guest has put the first `wanted`, in order; stops when `each` says so.
     ///
-    /// Takes the table's lock for writing.
+    /// Takes the table's lock for reading; before that for writing, if the table has to
+    /// grow.
     #[inline(always)]
     pub fn setup(
         &self,
@@ -530,10 +531,21 @@ impl<H: Host> GrantTable<H> {
         wanted: u32,
         each: impl FnMut(&H::SharedPage) -> ControlFlow<()>,
     ) -> Result<(), TableError> {
-        let mut frames = self.frames.write();
-        frames.grow(host, owner, wanted, &self.limits)?;
+        let mut frames = self.frames.read();
+        if wanted > frames.number() {
+            drop(frames);
+            self.grow(host, owner, wanted)?;
+            // It does not shrink as long as its owner lives.
+            frames = self.frames.read();
+        }
         tell(&frames.shared, wanted, each);
         Ok(())
+    }
+
+    #[inline(never)]
+    fn grow(&self, host: &H, owner: &H::Domain, wanted: u32) -> Result<(), TableError> {
+        let mut frames = self.frames.write();
+        frames.grow(host, owner, wanted, &self.limits)
     }
 
     /// Tells `each` where the guest has put the first `wanted` status frames, in

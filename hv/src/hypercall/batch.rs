@@ -6,10 +6,10 @@ use core::{ops::Range, slice};
 use hypercall_abi::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{Answer, Call};
+use super::{Answer, Call, Hypercall};
 use crate::{
     addr::GuestPtr,
-    host::{ELEMENTS_PER_COPY, ElementsAt, GuestFault, Host, MappedMemory},
+    host::{ELEMENTS_PER_COPY, Elements, ElementsAt, GuestFault, Host, MappedMemory, Origin},
 };
 
 /// Frames worked on between two looks at whether something else wants the CPU.
@@ -74,6 +74,15 @@ pub trait Command<H: Host> {
     }
 }
 
+/// What a command does with its elements.
+const fn elements<H: Host, C: Command<H>>() -> Elements {
+    if C::RESULTS.start < C::RESULTS.end {
+        Elements::Answered
+    } else {
+        Elements::Read
+    }
+}
+
 /// Works through the elements of `call`, which are in `place`.
 #[inline(always)]
 pub fn run<H: Host, C: Command<H>>(
@@ -98,7 +107,8 @@ pub fn run_single<H: Host, C: Command<H>>(
     command: &mut C,
     call: Call,
 ) -> Answer {
-    let worked = host.with_elements(place.at(call.at), 1, |elements: &mut [C::Element]| {
+    let at = place.at(call.at);
+    let work = |elements: &mut [C::Element], origin: &H::Origin<'_>| {
         let Some(element) = elements.first_mut() else {
             return Ok(UNFINISHED);
         };
@@ -107,28 +117,41 @@ pub fn run_single<H: Host, C: Command<H>>(
         if work == UNFINISHED {
             return Ok(UNFINISHED);
         }
-        if write_single::<H, C>(host, place, call.at, element).is_err() {
+        if write_single::<H, C>(origin, element).is_err() {
             command.undo(host, slice::from_ref(element));
             return Err(Errno::Fault);
         }
         Ok(work)
-    });
+    };
+    let worked = host.with_elements(at, 1, elements::<H, C>(), work);
     let worked = worked.unwrap_or(Err(Errno::Fault));
     let preempted = worked == Ok(UNFINISHED);
     match (worked, command.finish(host, preempted)) {
         (Err(error), _) | (Ok(_), Err(error)) => error.into(),
-        (Ok(UNFINISHED), Ok(())) => continue_call(host, command, call),
+        (Ok(UNFINISHED), Ok(())) => {
+            let cmd = call.cmd | command.resume_at();
+            continue_call(host, call.hypercall, cmd, call.at, call.count)
+        }
         (Ok(_), Ok(())) => Answer::COMPLETE,
     }
 }
 
-/// Has the rest of a preempted call made again.
+/// Has the rest of a preempted call made again. Its parts are arguments of their own:
+/// nobody has to lay them out in memory for the case that they are needed.
 #[cold]
 #[inline(never)]
-fn continue_call<H: Host, C: Command<H>>(host: &H, command: &C, rest: Call) -> Answer {
+fn continue_call<H: Host>(
+    host: &H,
+    hypercall: Hypercall,
+    cmd: u32,
+    at: GuestPtr,
+    count: u32,
+) -> Answer {
     host.continue_call(Call {
-        cmd: rest.cmd | command.resume_at(),
-        ..rest
+        hypercall,
+        cmd,
+        at,
+        count,
     })
 }
 
@@ -153,7 +176,10 @@ pub fn run_many<H: Host, C: Command<H>>(
     match (worked, finished) {
         (Err(error), _) | (Ok(()), Err(error)) => error.into(),
         (Ok(()), Ok(())) if rest.count == 0 => Answer::COMPLETE,
-        (Ok(()), Ok(())) => continue_call(host, command, rest),
+        (Ok(()), Ok(())) => {
+            let cmd = rest.cmd | command.resume_at();
+            continue_call(host, rest.hypercall, cmd, rest.at, rest.count)
+        }
     }
 }
 
@@ -189,9 +215,10 @@ fn work_through<H: Host, C: Command<H>>(
     while rest.count != 0 {
         let wanted = rest.count.min(most) as usize;
         let at = place.at(rest.at);
-        let worked = host.with_elements(at, wanted, |elements: &mut [C::Element]| {
-            work_on(host, place, command, elements, rest, &mut budget)
-        });
+        let work = |elements: &mut [C::Element], origin: &H::Origin<'_>| {
+            work_on(host, origin, command, elements, rest, &mut budget)
+        };
+        let worked = host.with_elements(at, wanted, elements::<H, C>(), work);
         match worked {
             Ok(Ok(Worked::All)) => {}
             Ok(Ok(Worked::Preempted)) => break,
@@ -237,7 +264,7 @@ enum Worked {
 #[inline(always)]
 fn work_on<H: Host, C: Command<H>>(
     host: &H,
-    place: &impl Place<H>,
+    origin: &H::Origin<'_>,
     command: &mut C,
     elements: &mut [C::Element],
     rest: &mut Call,
@@ -259,7 +286,7 @@ fn work_on<H: Host, C: Command<H>>(
     }
     command.settle(host);
     let (results, _) = elements.split_at(done as usize);
-    write(host, place, command, rest.at, results)?;
+    write(host, origin, command, results)?;
     rest.at = rest.at.byte_offset(bytes::<C::Element>(done));
     rest.count -= done;
     Ok(worked)
@@ -268,19 +295,19 @@ fn work_on<H: Host, C: Command<H>>(
 /// Copies results out; those that cannot be are undone.
 fn write<H: Host, C: Command<H>>(
     host: &H,
-    place: &impl Place<H>,
+    origin: &H::Origin<'_>,
     command: &mut C,
-    to: GuestPtr,
     results: &[C::Element],
 ) -> Result<(), Errno> {
-    if write_some::<H, C>(host, place, to, results).is_ok() {
+    if write_some::<H, C>(origin, 0, results).is_ok() {
         return Ok(());
     }
-    let written = (0..)
-        .zip(results.chunks(1))
+    let written = results
+        .chunks(1)
+        .enumerate()
         .take_while(|(index, result)| {
-            let to = to.byte_offset(bytes::<C::Element>(*index));
-            write_some::<H, C>(host, place, to, result).is_ok()
+            let offset = index * size_of::<C::Element>();
+            write_some::<H, C>(origin, offset, result).is_ok()
         })
         .count();
     let (_, lost) = results.split_at(written);
@@ -289,12 +316,11 @@ fn write<H: Host, C: Command<H>>(
 }
 
 /// Copies elements out, from the first result to the last: what is before and after
-/// did not change.
+/// did not change. `offset`: of these elements from the first that was copied in.
 #[inline(always)]
 fn write_some<H: Host, C: Command<H>>(
-    host: &H,
-    place: &impl Place<H>,
-    to: GuestPtr,
+    origin: &H::Origin<'_>,
+    offset: usize,
     elements: &[C::Element],
 ) -> Result<(), GuestFault> {
     if C::RESULTS.is_empty() {
@@ -303,34 +329,29 @@ fn write_some<H: Host, C: Command<H>>(
     let after = size_of::<C::Element>() - C::RESULTS.end;
     let bytes = elements.as_bytes();
     let end = bytes.len().saturating_sub(after);
-    write_range(host, place, to, bytes, C::RESULTS.start..end)
+    write_range(origin, offset, bytes, C::RESULTS.start..end)
 }
 
-/// The same for one element.
+/// The same for a single element.
 #[inline(always)]
 fn write_single<H: Host, C: Command<H>>(
-    host: &H,
-    place: &impl Place<H>,
-    to: GuestPtr,
+    origin: &H::Origin<'_>,
     element: &C::Element,
 ) -> Result<(), GuestFault> {
-    write_range(host, place, to, element.as_bytes(), C::RESULTS)
+    write_range(origin, 0, element.as_bytes(), C::RESULTS)
 }
 
+/// Copies a range of `bytes` out, which were copied in from `offset` on.
 #[inline(always)]
-fn write_range<H: Host>(
-    host: &H,
-    place: &impl Place<H>,
-    to: GuestPtr,
+pub(super) fn write_range(
+    origin: &impl Origin,
+    offset: usize,
     bytes: &[u8],
     range: Range<usize>,
 ) -> Result<(), GuestFault> {
-    let to = to.byte_offset(range.start as u64);
+    let at = offset + range.start;
     match bytes.get(range) {
-        Some(results) if !results.is_empty() => match place.at(to) {
-            ElementsAt::Guest(at) => host.copy_to_guest(at, results),
-            ElementsAt::Mapped(memory, offset) => memory.write(offset, results),
-        },
+        Some(results) if !results.is_empty() => origin.write(at, results),
         Some(_) | None => Ok(()),
     }
 }

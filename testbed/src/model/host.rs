@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hv::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GuestPtr, Mfn},
     host::{
-        AttachError, Content, CopyError, DeviceError, Domain, ELEMENTS_PER_COPY, ElementsAt,
-        FlushFlags, Flushed, Frame, FrameError, Given, GuestFault, HasDevices, Host, IoMemory,
-        IoTables, IommuError, IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts, Progress,
-        Refused, StealError, TraceEvent,
+        AttachError, Content, CopyError, DeviceError, Domain, ELEMENTS_PER_COPY, Elements,
+        ElementsAt, FlushFlags, Flushed, Frame, FrameError, Given, GuestFault, HasDevices, Host,
+        IoMemory, IoTables, IommuError, IommuMode, NoIoContext, OfferError, OutOfMemory, PciFacts,
+        Progress, Refused, StealError, TraceEvent,
     },
     hypercall::{Answer, Call},
 };
@@ -29,6 +29,7 @@ use super::{
     loose::{ModelLoosePage, ModelOfferedPage},
     machine::{Event, Machine, Moment},
     mapped::MappedFrames,
+    origin::ModelOrigin,
     shared::{ModelSharedPage, SharedMemory},
 };
 
@@ -93,6 +94,7 @@ impl Host for Machine {
     type FrameRun = PinnedRun;
     type SharedPage = ModelSharedPage;
     type MappedMemory = MappedFrames;
+    type Origin<'a> = ModelOrigin<'a>;
     type LoosePage = ModelLoosePage;
     type OfferedPage<'a> = ModelOfferedPage<'a>;
     type IoContext = ModelIoContext;
@@ -468,7 +470,8 @@ impl Host for Machine {
         &self,
         at: ElementsAt<'_, Self>,
         count: usize,
-        work: impl FnOnce(&mut [T]) -> R,
+        _then: Elements,
+        work: impl FnOnce(&mut [T], &ModelOrigin<'_>) -> R,
     ) -> Result<R, GuestFault>
     where
         T: FromBytes + IntoBytes + Immutable + Copy,
@@ -485,7 +488,12 @@ impl Host for Machine {
                 reads.note(MAPPED | offset, bytes);
             }
         }
-        Ok(work(&mut elements))
+        let origin = ModelOrigin {
+            host: self,
+            at,
+            bytes: room.len(),
+        };
+        Ok(work(&mut elements, &origin))
     }
 
     fn map_memory(&self, frames: Vec<PinnedFrame>) -> Result<MappedFrames, OutOfMemory> {

@@ -18,6 +18,7 @@
 //! | [`mirror`] | copies of a domain's memory in I/O page tables |
 //! | [`guest`] | guest memory for hypercall arguments, with holes |
 //! | [`mapped`] | guest memory that Xen has mapped for itself |
+//! | `origin` | where the elements of a call came from |
 //! | [`shared`] | pages shared with a guest: grant table frames |
 //! | [`table`] | a grant table as its granter sees it |
 //! | [`locks`] | locks that check their order |
@@ -36,6 +37,7 @@ pub mod loose;
 pub mod machine;
 pub mod mapped;
 pub mod mirror;
+mod origin;
 pub mod shared;
 pub mod table;
 

@@ -15,10 +15,10 @@ use hv::{
     dma::DmaLimits,
     grant::TableLimits,
     host::{
-        AttachError, Content, CopyError, DeviceError, Domain, ElementsAt, FlushFlags, Flushed,
-        Frame, FrameError, FrameRun, Given, GuestFault, HasDevices, Host, IoMemory, IoTables,
-        IommuError, IommuMode, LoosePage, MappedMemory, NoIoContext, OfferError, OutOfMemory,
-        PciFacts, Progress, Refused, SharedPage, StealError, TraceEvent, UnshareError,
+        AttachError, Content, CopyError, DeviceError, Domain, Elements, ElementsAt, FlushFlags,
+        Flushed, Frame, FrameError, FrameRun, Given, GuestFault, HasDevices, Host, IoMemory,
+        IoTables, IommuError, IommuMode, LoosePage, MappedMemory, NoIoContext, OfferError, Origin,
+        OutOfMemory, PciFacts, Progress, Refused, SharedPage, StealError, TraceEvent, UnshareError,
     },
     hypercall::{
         Answer, Call,
@@ -380,6 +380,16 @@ impl MappedMemory for Unmappable {
     }
 }
 
+/// Where the arguments of a call came from.
+pub struct ArgumentsOf<'a>(&'a World, GuestPtr);
+
+impl Origin for ArgumentsOf<'_> {
+    fn write(&self, offset: usize, from: &[u8]) -> Result<(), GuestFault> {
+        let Self(world, at) = self;
+        world.copy_to_guest(at.byte_offset(offset as u64), from)
+    }
+}
+
 const OUTSIDE: &str = "no part of what is checked here";
 
 /// There is none.
@@ -414,6 +424,7 @@ impl Host for World {
     type SharedPage = Shared;
     type LoosePage = Page;
     type MappedMemory = Unmappable;
+    type Origin<'a> = ArgumentsOf<'a>;
     type OfferedPage<'a> = Page;
     type IoContext = ();
     type Shared<T: Send + Sync> = Arc<T>;
@@ -554,7 +565,8 @@ impl Host for World {
         &self,
         at: ElementsAt<'_, Self>,
         count: usize,
-        work: impl FnOnce(&mut [T]) -> R,
+        _then: Elements,
+        work: impl FnOnce(&mut [T], &ArgumentsOf<'_>) -> R,
     ) -> Result<R, GuestFault>
     where
         T: FromBytes + IntoBytes + Immutable + Copy,
@@ -564,7 +576,7 @@ impl Host for World {
             unreachable!("{OUTSIDE}");
         };
         self.copy_from_guest(at, elements.as_mut_slice().as_mut_bytes())?;
-        Ok(work(&mut elements))
+        Ok(work(&mut elements, &ArgumentsOf(self, at)))
     }
 
     fn map_memory(&self, _frames: Vec<Page>) -> Result<Unmappable, OutOfMemory> {

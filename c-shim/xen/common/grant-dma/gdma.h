@@ -234,9 +234,16 @@ void gdma_page_withdraw(uint64_t mfn, struct domain *receiver);
 /* guest.c */
 bool gdma_wide_registers(void);
 bool gdma_guest_range_okay(const void *p, uint64_t bytes);
-unsigned int gdma_guest_read(void *to, const void *from, unsigned int len);
-unsigned int gdma_guest_read8(void *to, const void *from);
-unsigned int gdma_guest_read16(void *to, const void *from);
+/*
+ * NULL: all is read. If keep, Xen may keep the guest's page for the results, and
+ * returns where it has mapped what it read: that is to be released. An ERR_PTR():
+ * not all of it was accessible.
+ */
+void *gdma_guest_read(void *to, const void *from, bool keep, unsigned int len);
+void *gdma_guest_read8(void *to, const void *from, bool keep);
+void *gdma_guest_read16(void *to, const void *from, bool keep);
+void gdma_kept_write(void *to, const void *from, unsigned int len);
+void gdma_kept_release(const void *kept);
 unsigned int gdma_guest_write(void *to, const void *from, unsigned int len);
 unsigned int gdma_guest_write2(void *to, uint16_t value);
 unsigned int gdma_guest_write4(void *to, uint32_t value);

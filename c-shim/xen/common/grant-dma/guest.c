@@ -2,10 +2,19 @@
 /*
  * common/grant-dma/guest.c: memory of the calling guest, and preemption.
  */
+#include <xen/domain_page.h>
+#include <xen/err.h>
 #include <xen/event.h>
 #include <xen/guest_access.h>
+#include <xen/mm.h>
 #include <xen/sched.h>
 #include <xen/softirq.h>
+
+#ifdef CONFIG_X86
+#include <asm/hvm/support.h>
+#include <asm/p2m.h>
+#include <asm/paging.h>
+#endif
 
 #include "gdma.h"
 
@@ -26,12 +35,131 @@ bool gdma_guest_range_okay(const void *p, uint64_t bytes)
     return guest_handle_okay(guest_handle_from_ptr(p, void), bytes);
 }
 
-/* Both check the guest's addresses, and return how many bytes are left over. */
-unsigned int gdma_guest_read(void *to, const void *from, unsigned int len)
+#if defined(CONFIG_X86) && defined(CONFIG_HVM)
+/*
+ * Keeps the page with so many bytes of the calling guest's, so that results can
+ * be written to it without another walk through the guest's page tables. NULL:
+ * the ordinary way is to be taken. Ordinary memory of the guest's own alone: what
+ * is granted to it could be taken back before the results are written, and
+ * writes to other kinds of memory have effects. (A page that the call transfers
+ * cannot be in use, but steal_page() takes none from guests of this kind.)
+ */
+static void *keep_page(unsigned long at, unsigned int len)
 {
-    return raw_copy_from_guest(to, from, len);
+    struct vcpu *curr = current;
+    unsigned int offset = at & ~PAGE_MASK;
+    struct page_info *page;
+    p2m_type_t type;
+    gfn_t gfn;
+
+    if ( len > PAGE_SIZE - offset || unlikely(curr->arch.vm_event) )
+        return NULL;
+
+    if ( hvm_translate_get_page(curr, at, true,
+                                PFEC_page_present | PFEC_write_access, NULL,
+                                &page, &gfn, &type) != HVMTRANS_okay )
+        return NULL;
+
+    if ( unlikely(type != p2m_ram_rw) ||
+         unlikely(page_get_owner(page) != curr->domain) )
+    {
+        put_page(page);
+        return NULL;
+    }
+
+    return __map_domain_page(page) + offset;
 }
 
+static noinline void *read_hvm(void *to, const void *from, bool keep,
+                               unsigned int len)
+{
+    void *at = keep ? keep_page((unsigned long)from, len) : NULL;
+
+    if ( at )
+        memcpy(to, at, len);
+    else if ( copy_from_user_hvm(to, from, len) )
+        return ERR_PTR(-EFAULT);
+
+    return at;
+}
+#endif
+
+/* To a page that is kept. */
+void gdma_kept_write(void *to, const void *from, unsigned int len)
+{
+    memcpy(to, from, len);
+#ifdef CONFIG_X86
+    paging_mark_dirty(current->domain, domain_page_map_to_mfn(to));
+#endif
+}
+
+void gdma_kept_release(const void *kept)
+{
+    mfn_t mfn = domain_page_map_to_mfn(kept);
+
+    unmap_domain_page(kept);
+    put_page(mfn_to_page(mfn));
+}
+
+/* Copies in, after a check of the guest's addresses. */
+void *gdma_guest_read(void *to, const void *from, bool keep, unsigned int len)
+{
+#ifdef CONFIG_X86
+#ifdef CONFIG_HVM
+    if ( is_hvm_vcpu(current) )
+        return read_hvm(to, from, keep, len);
+#endif
+
+    if ( unlikely(!access_ok(from, len)) ||
+         unlikely(__copy_from_guest_pv(to, from, len)) )
+        return ERR_PTR(-EFAULT);
+#else
+    if ( unlikely(raw_copy_from_guest(to, from, len)) )
+        return ERR_PTR(-EFAULT);
+#endif
+
+    return NULL;
+}
+
+/*
+ * The same for one word or two. PV guests' memory needs no loop for them, which
+ * would cost as much as many operations do.
+ */
+static always_inline void *read_words(void *to, const void *from, bool keep,
+                                      unsigned int words)
+{
+#ifdef CONFIG_PV
+    if ( !is_hvm_vcpu(current) )
+    {
+        uint64_t *into = to;
+        const uint64_t *at = from;
+        long rc;
+
+        if ( unlikely(!access_ok(from, words * 8)) )
+            return ERR_PTR(-EFAULT);
+
+        rc = __get_guest(into[0], at);
+        if ( words > 1 )
+            rc |= __get_guest(into[1], at + 1);
+
+        return ERR_PTR(rc);
+    }
+#endif
+
+    return gdma_guest_read(to, from, keep, words * 8);
+}
+
+void *gdma_guest_read8(void *to, const void *from, bool keep)
+{
+    return read_words(to, from, keep, 1);
+}
+
+void *gdma_guest_read16(void *to, const void *from, bool keep)
+{
+    return read_words(to, from, keep, 2);
+}
+
+/* Checks the guest's addresses, and returns how many bytes are left over. */
 unsigned int gdma_guest_write(void *to, const void *from, unsigned int len)
 {
     return raw_copy_to_guest(to, from, len);
@@ -50,39 +178,6 @@ static noinline unsigned int write_word(void *to, uint64_t value,
 #else
     return raw_copy_to_guest(to, &value, len);
 #endif
-}
-
-unsigned int gdma_guest_read8(void *to, const void *from)
-{
-#ifdef CONFIG_PV
-    if ( !is_hvm_vcpu(current) )
-    {
-        if ( unlikely(!access_ok(from, 8)) )
-            return 8;
-
-        return __get_guest(*(uint64_t *)to, (const uint64_t *)from);
-    }
-#endif
-
-    return gdma_guest_read(to, from, 8);
-}
-
-unsigned int gdma_guest_read16(void *to, const void *from)
-{
-#ifdef CONFIG_PV
-    if ( !is_hvm_vcpu(current) )
-    {
-        uint64_t *into = to;
-        const uint64_t *words = from;
-
-        if ( unlikely(!access_ok(from, 16)) )
-            return 16;
-
-        return __get_guest(into[0], words) | __get_guest(into[1], words + 1);
-    }
-#endif
-
-    return gdma_guest_read(to, from, 16);
 }
 
 unsigned int gdma_guest_write2(void *to, uint16_t value)

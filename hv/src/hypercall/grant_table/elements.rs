@@ -295,6 +295,27 @@ impl<'a, D> CacheFlushCommand<'a, D> {
     }
 }
 
+/// As with copies, a page of bytes is more work than an entry.
+const CACHE_FLUSH: u32 = 4;
+
+/// What is left to do after a step that was not the only one; own pages, the usual
+/// case, have no other. Returns where a preempted search goes on.
+#[inline(never)]
+fn search_on<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    element: &CacheFlush,
+    mut step: Result<Step, Errno>,
+) -> Result<Option<u32>, Errno> {
+    loop {
+        match step? {
+            Step::Done => return Ok(None),
+            Step::GoOn(next) if host.preempt_requested() => return Ok(Some(next)),
+            Step::GoOn(next) => step = cache::cache_flush(host, caller, element, next),
+        }
+    }
+}
+
 impl<H: Host> Command<H> for CacheFlushCommand<'_, H::Domain> {
     type Element = CacheFlush;
 
@@ -302,22 +323,17 @@ impl<H: Host> Command<H> for CacheFlushCommand<'_, H::Domain> {
 
     #[inline(always)]
     fn work(&mut self, host: &H, element: &mut CacheFlush) -> u32 {
-        let mut resume = mem::take(&mut self.resume);
-        loop {
-            match cache::cache_flush(host, self.caller, element, resume) {
-                // As with copies, a page of bytes is more work than an entry.
-                Ok(Step::Done) => return 4,
-                Ok(Step::GoOn(next)) => resume = next,
-                Err(error) => {
-                    self.failed = Some(error);
-                    return UNFINISHED;
-                }
-            }
-            if host.preempt_requested() {
-                self.resume = resume;
-                return UNFINISHED;
-            }
+        let resume = mem::take(&mut self.resume);
+        let step = cache::cache_flush(host, self.caller, element, resume);
+        if step == Ok(Step::Done) {
+            return CACHE_FLUSH;
         }
+        match search_on(host, self.caller, element, step) {
+            Ok(None) => return CACHE_FLUSH,
+            Ok(Some(resume)) => self.resume = resume,
+            Err(error) => self.failed = Some(error),
+        }
+        UNFINISHED
     }
 
     fn resume_at(&self) -> u32 {

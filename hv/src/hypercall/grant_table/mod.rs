@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     addr::GuestPtr,
-    host::{ElementsAt, Host},
+    host::{Elements, ElementsAt, Host, Origin},
 };
 
 /// Which layout the caller uses for structures that contain pointers.
@@ -195,33 +195,43 @@ fn cache_flush<H: Host>(
     })
 }
 
+/// Copies the one element at `at` in and passes it to `work`, with the place for its
+/// results.
 #[inline(always)]
-fn read<H: Host, T: Element>(host: &H, at: GuestPtr) -> Result<T, Errno> {
-    let read = host.with_elements(ElementsAt::Guest(at), 1, |elements: &mut [T]| {
-        elements.first().copied()
-    });
-    read.ok().flatten().ok_or(Errno::Fault)
-}
-
-#[inline(always)]
-fn write<H: Host, T: IntoBytes + Immutable>(
+fn with_element<H: Host, T: Element>(
     host: &H,
     at: GuestPtr,
+    work: impl FnOnce(&mut T, &H::Origin<'_>) -> Result<(), Errno>,
+) -> Answer {
+    let work = |elements: &mut [T], origin: &H::Origin<'_>| match elements.first_mut() {
+        Some(element) => work(element, origin),
+        None => Err(Errno::Fault),
+    };
+    let at = ElementsAt::Guest(at);
+    host.with_elements(at, 1, Elements::Answered, work)
+        .unwrap_or(Err(Errno::Fault))
+        .into()
+}
+
+/// Copies `value` to where the element came from, `offset` bytes into it.
+#[inline(always)]
+fn write<T: IntoBytes + Immutable>(
+    origin: &impl Origin,
+    offset: usize,
     value: &T,
 ) -> Result<(), Errno> {
-    host.copy_to_guest(at, value.as_bytes())
+    origin
+        .write(offset, value.as_bytes())
         .map_err(|_| Errno::Fault)
 }
 
 /// Copies `value` out from its byte `first` on: what is before it did not change.
 #[inline(always)]
-fn write_rest<H: Host, T: IntoBytes + Immutable>(
-    host: &H,
-    at: GuestPtr,
+fn write_rest<T: IntoBytes + Immutable>(
+    origin: &impl Origin,
     value: &T,
     first: usize,
 ) -> Result<(), Errno> {
     let rest = value.as_bytes().get(first..).unwrap_or_default();
-    host.copy_to_guest(at.byte_offset(first as u64), rest)
-        .map_err(|_| Errno::Fault)
+    origin.write(first, rest).map_err(|_| Errno::Fault)
 }

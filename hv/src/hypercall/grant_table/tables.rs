@@ -10,31 +10,41 @@ use hypercall_abi::{
         SetupTable32, SetupTable64,
     },
 };
+use zerocopy::IntoBytes;
 
 use super::{
     GuestLayout,
     layout::{FrameList, FrameListElement},
-    read, write, write_rest,
+    with_element, write, write_rest,
 };
 use crate::{
     addr::{DomId, GuestPtr},
-    grant::{TableError, peer::Peer, table::GrantTable},
-    host::{Domain, Host, SharedPage},
+    grant::{TableError, table::GrantTable},
+    host::{Domain, Host, Origin, SharedPage},
     hypercall::Answer,
 };
 
-/// The domain a table operation is about. `peer` finds it.
-fn target<'a, H: Host>(
+/// Passes the domain that an operation is about to `work`, if there is such a domain.
+#[inline(always)]
+fn with_target<H: Host, R>(
     host: &H,
-    caller: &'a H::Domain,
-    peer: &'a mut Peer<H>,
+    caller: &H::Domain,
     domid: DomId,
-) -> Option<&'a H::Domain> {
-    if domid == DomId::SELF {
-        Some(caller)
+    work: impl FnOnce(Option<&H::Domain>) -> R,
+) -> R {
+    if domid == DomId::SELF || domid == caller.id() {
+        work(Some(caller))
     } else {
-        peer.find(host, caller, domid)
+        with_other(host, domid, work)
     }
+}
+
+/// The same for another domain than the caller. What its reference needs is no burden
+/// for the usual case.
+#[cold]
+#[inline(never)]
+fn with_other<H: Host, R>(host: &H, domid: DomId, work: impl FnOnce(Option<&H::Domain>) -> R) -> R {
+    work(host.domain(domid).as_deref())
 }
 
 /// One function for each layout, as in [`super::dispatch`].
@@ -60,7 +70,7 @@ fn setup_table_as<H: Host, E: FrameListElement>(
     let set_up = |owner: &_, list: &FrameList, table: &GrantTable<H>, each: &mut Each<'_, H>| {
         table.setup(host, owner, list.nr_frames, each)
     };
-    list_frames::<H, E>(host, caller, at, set_up).into()
+    list_frames::<H, E>(host, caller, at, set_up)
 }
 
 /// One function for each layout, as in [`super::dispatch`].
@@ -86,7 +96,7 @@ fn status_frames_as<H: Host, E: FrameListElement>(
     let list = |_: &_, list: &FrameList, table: &GrantTable<H>, each: &mut Each<'_, H>| {
         table.status_frames(list.nr_frames, each)
     };
-    list_frames::<H, E>(host, caller, at, list).into()
+    list_frames::<H, E>(host, caller, at, list)
 }
 
 /// What is done with each frame of a table.
@@ -105,10 +115,11 @@ fn list_frames<H: Host, E: FrameListElement>(
         &GrantTable<H>,
         &mut Each<'_, H>,
     ) -> Result<(), TableError>,
-) -> Result<(), Errno> {
-    let list = &read::<H, E>(host, at)?.decoded();
-    let status = try_list_frames(host, caller, list, walk)?;
-    write(host, at.byte_offset(E::STATUS as u64), &status.wire())
+) -> Answer {
+    with_element(host, at, |element: &mut E, origin| {
+        let status = try_list_frames(host, caller, &element.decoded(), walk)?;
+        write(origin, E::STATUS, &status.wire())
+    })
 }
 
 #[inline(always)]
@@ -126,15 +137,38 @@ fn try_list_frames<H: Host>(
     if !host.guest_range_ok(list.at, u64::from(list.nr_frames) * list.entry_size) {
         return Err(Errno::Fault);
     }
-    let mut peer = Peer::new();
-    let Some(owner) = target(host, caller, &mut peer, list.dom) else {
-        return Ok(Gntst::BadDomain);
+    // Not with_target(): the walk is to be there once, inlined.
+    let other;
+    let owner = if list.dom == DomId::SELF || list.dom == caller.id() {
+        caller
+    } else {
+        other = host.domain(list.dom);
+        match &other {
+            Some(owner) => owner,
+            None => return Ok(Gntst::BadDomain),
+        }
     };
     if host.may_setup_table(caller, owner).is_err() {
         return Ok(Gntst::PermissionDenied);
     }
+    Ok(list_frames_of(host, owner, list, walk))
+}
+
+/// [`list_frames`] of a domain that the caller may ask about.
+#[inline(always)]
+fn list_frames_of<H: Host>(
+    host: &H,
+    owner: &H::Domain,
+    list: &FrameList,
+    walk: impl FnOnce(
+        &H::Domain,
+        &FrameList,
+        &GrantTable<H>,
+        &mut Each<'_, H>,
+    ) -> Result<(), TableError>,
+) -> Gntst {
     let Some(state) = owner.state() else {
-        return Ok(Gntst::BadDomain);
+        return Gntst::BadDomain;
     };
     let mut status = Gntst::Okay;
     let mut at = list.at;
@@ -151,10 +185,10 @@ fn try_list_frames<H: Host>(
         }
     };
     match walk(owner, list, &state.grants, &mut each) {
-        Ok(()) => Ok(status),
+        Ok(()) => status,
         Err(error) => {
             log::debug!("{} grant table: {error:?}", owner.id());
-            Ok(Gntst::GeneralError)
+            Gntst::GeneralError
         }
     }
 }
@@ -162,10 +196,10 @@ fn try_list_frames<H: Host>(
 #[inline(always)]
 fn write_frame<H: Host>(host: &H, at: GuestPtr, size: u64, gfn: u64) -> Result<(), Gntst> {
     let written = match (size, u32::try_from(gfn)) {
-        (8, _) => write(host, at, &gfn),
-        (_, Ok(gfn)) => write(host, at, &gfn),
+        (8, _) => host.copy_to_guest(at, gfn.as_bytes()),
+        (_, Ok(gfn)) => host.copy_to_guest(at, gfn.as_bytes()),
         // What has no place yet has all bits set, in any width.
-        (_, Err(_)) if gfn == u64::MAX => write(host, at, &u32::MAX),
+        (_, Err(_)) if gfn == u64::MAX => host.copy_to_guest(at, u32::MAX.as_bytes()),
         (_, Err(_)) => return Err(Gntst::AddressTooBig),
     };
     written.map_err(|_| Gntst::BadVirtAddr)
@@ -173,14 +207,19 @@ fn write_frame<H: Host>(host: &H, at: GuestPtr, size: u64, gfn: u64) -> Result<(
 
 #[inline(never)]
 pub(super) fn query_size<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Answer {
-    try_query_size(host, caller, at).into()
+    with_element(host, at, |op: &mut QuerySize, origin| {
+        try_query_size(host, caller, op, origin)
+    })
 }
 
 #[inline(always)]
-fn try_query_size<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result<(), Errno> {
-    let mut op: QuerySize = read(host, at)?;
-    let mut peer = Peer::new();
-    op.status = match target(host, caller, &mut peer, DomId(op.dom)) {
+fn try_query_size<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    op: &mut QuerySize,
+    origin: &impl Origin,
+) -> Result<(), Errno> {
+    let status = with_target(host, caller, DomId(op.dom), |owner| match owner {
         None => Gntst::BadDomain,
         Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
         Some(owner) => match owner.state() {
@@ -191,9 +230,9 @@ fn try_query_size<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result
                 Gntst::Okay
             }
         },
-    }
-    .wire();
-    write_rest(host, at, &op, offset_of!(QuerySize, nr_frames))
+    });
+    op.status = status.wire();
+    write_rest(origin, op, offset_of!(QuerySize, nr_frames))
 }
 
 /// References that `dump_table` shows: a guest must not keep the console busy.
@@ -201,15 +240,20 @@ const SHOWN_TO_GUEST: usize = 16;
 
 #[inline(never)]
 pub(super) fn dump_table<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Answer {
-    try_dump_table(host, caller, at).into()
+    with_element(host, at, |op: &mut DumpTable, origin| {
+        try_dump_table(host, caller, op, origin)
+    })
 }
 
 /// Shows a table on Xen's console, in the guests' rate-limited part of the log.
 #[inline(always)]
-fn try_dump_table<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result<(), Errno> {
-    let mut op: DumpTable = read(host, at)?;
-    let mut peer = Peer::new();
-    op.status = match target(host, caller, &mut peer, DomId(op.dom)) {
+fn try_dump_table<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    op: &mut DumpTable,
+    origin: &impl Origin,
+) -> Result<(), Errno> {
+    let status = with_target(host, caller, DomId(op.dom), |owner| match owner {
         None => Gntst::BadDomain,
         Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
         Some(owner) => match owner.state() {
@@ -221,41 +265,54 @@ fn try_dump_table<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result
                 Gntst::Okay
             }
         },
-    }
-    .wire();
-    write(host, at, &op)
+    });
+    op.status = status.wire();
+    write(origin, 0, op)
 }
 
 #[inline(never)]
 pub(super) fn set_version<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Answer {
-    try_set_version(host, caller, at).into()
+    with_element(host, at, |op: &mut SetVersion, origin| {
+        try_set_version(host, caller, op, origin)
+    })
 }
 
 #[inline(always)]
-fn try_set_version<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result<(), Errno> {
-    let mut op: SetVersion = read(host, at)?;
+fn try_set_version<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    op: &mut SetVersion,
+    origin: &impl Origin,
+) -> Result<(), Errno> {
     let state = caller.state().ok_or(Errno::NoSys)?;
     let result = state.grants.set_version(host, caller, op.version);
     op.version = state.grants.version().number();
-    write(host, at, &op)?;
+    write(origin, 0, op)?;
     Ok(result?)
 }
 
 #[inline(never)]
 pub(super) fn get_version<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Answer {
-    try_get_version(host, caller, at).into()
+    with_element(host, at, |op: &mut GetVersion, origin| {
+        try_get_version(host, caller, op, origin)
+    })
 }
 
 #[inline(always)]
-fn try_get_version<H: Host>(host: &H, caller: &H::Domain, at: GuestPtr) -> Result<(), Errno> {
-    let op: GetVersion = read(host, at)?;
-    let mut peer = Peer::new();
-    let owner = target(host, caller, &mut peer, DomId(op.dom)).ok_or(Errno::Srch)?;
-    host.may_query_table(caller, owner)
-        .map_err(|_| Errno::Perm)?;
-    let version = owner.state().ok_or(Errno::Srch)?.grants.version().number();
-    let at = at.byte_offset(offset_of!(GetVersion, version) as u64);
-    write(host, at, &version)
+fn try_get_version<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    op: &GetVersion,
+    origin: &impl Origin,
+) -> Result<(), Errno> {
+    let version = with_target(host, caller, DomId(op.dom), |owner| {
+        let owner = owner.ok_or(Errno::Srch)?;
+        host.may_query_table(caller, owner)
+            .map_err(|_| Errno::Perm)?;
+        let state = owner.state().ok_or(Errno::Srch)?;
+        Ok::<_, Errno>(state.grants.version().number())
+    })?;
+    write(origin, offset_of!(GetVersion, version), &version)
 }
 
 // A table error has no number of its own in `setup_table`.
