@@ -122,10 +122,8 @@ pub struct Request {
     pub access: Access,
     /// Where the guest wants it.
     pub wanted: Option<Dfn>,
-    /// Into the first page.
-    offset: u64,
     /// The flush can wait until another call.
-    no_flush: bool,
+    pub(super) no_flush: bool,
 }
 
 impl Request {
@@ -154,11 +152,6 @@ impl Request {
             count: op.nr_frames,
             access,
             wanted: fixed.then_some(Dfn::of_address(op.daddr)),
-            offset: if op.kind == XEN_GDMA_MAP_GRANT_DMA {
-                op.source % PAGE_SIZE
-            } else {
-                0
-            },
             no_flush: op.flags & XEN_GDMA_NO_FLUSH != 0,
         })
     }
@@ -196,7 +189,7 @@ const RESERVE_ATTEMPTS: u32 = 64;
 /// The `map` elements of one call: new mappings, and what makes them visible at the
 /// end, once for each run of elements of one context.
 pub struct Maps<'a, H: Host> {
-    turn: Turn<'a, H>,
+    pub(super) turn: Turn<'a, H>,
 }
 
 impl<'a, H: Host> Maps<'a, H> {
@@ -228,13 +221,7 @@ impl<'a, H: Host> Maps<'a, H> {
             self.turn.want_flush();
         }
         let (extent, handle) = mapped?;
-        op.daddr = extent
-            .first
-            .to_address()
-            .and_then(|address| address.checked_add(request.offset))
-            .ok_or(MapError::Iommu)?;
-        op.handle = handle.wire();
-        Ok(())
+        name(op, extent.first, handle)
     }
 
     /// Takes back mappings that the guest was not told of.
@@ -257,6 +244,32 @@ impl<'a, H: Host> Maps<'a, H> {
     /// What is left to be done when the call ends or is preempted.
     pub fn finish(&mut self, host: &H) -> Result<(), MapError> {
         self.turn.finish(host).map_err(|_| MapError::Iommu)
+    }
+}
+
+/// Tells the guest where a mapping begins, and what it is called.
+pub(super) fn name(op: &mut Map, first: Dfn, handle: Handle) -> Result<(), MapError> {
+    let offset = match op.kind {
+        XEN_GDMA_MAP_GRANT_DMA => op.source % PAGE_SIZE,
+        _ => 0,
+    };
+    op.daddr = first
+        .to_address()
+        .and_then(|address| address.checked_add(offset))
+        .ok_or(MapError::Iommu)?;
+    op.handle = handle.wire();
+    Ok(())
+}
+
+/// The status of an element.
+#[inline]
+pub fn status<H: Host>(holder: &H::Domain, result: Result<(), MapError>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            log::debug!("{} map: {error:?}", holder.id());
+            Errno::from(error).wire()
+        }
     }
 }
 
@@ -363,7 +376,7 @@ impl<H: Host> Place<'_, H> {
 
     /// A frame of the guest's own among device frames. Only the default context has
     /// any.
-    fn in_the_way(&self, host: &H, range: DfnRange) -> Option<Dfn> {
+    pub fn in_the_way(&self, host: &H, range: DfnRange) -> Option<Dfn> {
         if self.space.own_tables().is_some() {
             return None;
         }
@@ -417,7 +430,7 @@ impl<H: Host> Place<'_, H> {
         }
         match self.program_runs(host, &context, &reservation, access) {
             Ok(flags) => {
-                self.state.dma.counters.mapped(reservation.range.count);
+                self.state.dma.counters.mapped(1, reservation.range.count);
                 context.note_mapped(&reservation, flags);
                 context.commit(reservation).ok_or(MapError::Iommu)
             }
@@ -433,7 +446,7 @@ impl<H: Host> Place<'_, H> {
                 // Devices reach a part of it, so it must be a mapping, though the
                 // guest is not told its name: an unmap by address, or the holder's
                 // death, tries again.
-                self.state.dma.counters.mapped(reservation.range.count);
+                self.state.dma.counters.mapped(1, reservation.range.count);
                 let _ = context.commit(reservation);
                 Err(MapError::Iommu)
             }
@@ -474,7 +487,7 @@ impl<H: Host> Place<'_, H> {
     }
 }
 
-fn pin_one<H: Host>(
+pub(super) fn pin_one<H: Host>(
     host: &H,
     holder: &H::Domain,
     granter: Option<&H::Domain>,

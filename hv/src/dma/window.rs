@@ -276,7 +276,7 @@ impl<H: Host> Ending<'_, H> {
             let (from, left) = window.next_to_unmap();
             if left == 0 {
                 if context.window_unmapped(handle) {
-                    self.state.dma.counters.unmapped(range.count);
+                    self.state.dma.counters.unmapped(1, range.count);
                 }
                 return Step::More(work.max(1));
             }
@@ -481,7 +481,7 @@ impl<H: Host> Making<'_, H> {
         match range {
             Some(range) if mapping => {
                 context.publish_window(handle);
-                state.dma.counters.mapped(range.count);
+                state.dma.counters.mapped(1, range.count);
                 Ok(range)
             }
             _ => {

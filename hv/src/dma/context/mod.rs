@@ -13,6 +13,7 @@
 //! | [`handle`] | names of mappings |
 //! | [`index`] | from what is mapped to where |
 //! | [`find`] | look-ups by handle, device frame and guest frame |
+//! | [`neighbours`] | mappings of one page each that are made together |
 //! | [`pending`] | what waits for a flush |
 //! | [`window`] | mappings of any size |
 //! | [`hold`] | what keeps the frames of a window in place |
@@ -24,6 +25,7 @@ mod find;
 mod handle;
 mod hold;
 mod index;
+mod neighbours;
 mod page;
 mod pending;
 mod window;
@@ -41,6 +43,7 @@ pub use self::{
     find::{Found, FoundSource, Mapping},
     handle::Handle,
     hold::Piece,
+    neighbours::Neighbours,
     page::{DmaPin, Source},
     pending::Chain,
     window::{Maker, NewWindow, Phase, Taken, Window},
@@ -322,6 +325,22 @@ impl<H: Host> Context<H> {
         count: u32,
         access: Access,
     ) -> Result<Reservation, ReserveError> {
+        let (first, range) = self.make_room(range, wanted, count)?;
+        let slot = self.new_mapping(first, count, access)?;
+        for index in first..first + count {
+            self.reserve_page(index, slot);
+        }
+        Ok(Reservation { slot, first, range })
+    }
+
+    /// Finds `count` free device frames in a row, and makes sure that they have records
+    /// and that the index has room. Returns the index of the first page.
+    fn make_room(
+        &mut self,
+        range: DfnRange,
+        wanted: Option<Dfn>,
+        count: u32,
+    ) -> Result<(u32, DfnRange), ReserveError> {
         // Room for everybody's pages that are not placed yet, so that placing needs none.
         let pages = &self.chunks;
         self.by_source
@@ -335,25 +354,26 @@ impl<H: Host> Context<H> {
             .first
             .checked_add(first as u64)
             .ok_or(ReserveError::OutOfRange)?;
-        let slot = self.new_mapping(first as u32, count, access)?;
-        for index in first..first + count as usize {
-            self.addresses.take(index);
-            if let Some(page) = self.page_mut(index as u32) {
-                page.state = PageState::Reserved;
-                page.mapping = slot;
-            }
-            self.use_chunk(index);
-        }
-        self.pinned += count;
-        self.unplaced += count;
-        Ok(Reservation {
-            slot,
-            first: first as u32,
-            range: DfnRange {
+        Ok((
+            first as u32,
+            DfnRange {
                 first: dfn,
                 count: u64::from(count),
             },
-        })
+        ))
+    }
+
+    /// A free page that has a record becomes one of the mapping in `slot`, which is being
+    /// made.
+    fn reserve_page(&mut self, index: u32, slot: u32) {
+        self.addresses.take(index as usize);
+        if let Some(page) = self.page_mut(index) {
+            page.state = PageState::Reserved;
+            page.mapping = slot;
+        }
+        self.use_chunk(index as usize);
+        self.pinned += 1;
+        self.unplaced += 1;
     }
 
     fn free_page(&mut self, quota: &Quota, index: u32) {
