@@ -5,11 +5,15 @@ use core::sync::atomic::Ordering;
 
 use super::{context::DmaPin, space::Space};
 use crate::{
-    grant::Pin,
+    addr::DomId,
+    grant::{Pin, peer::Peer},
     host::{Domain, Host},
     state::DomainState,
     sync::SpinLock,
 };
+
+/// So many pins are taken out of a context under its lock, and then given back.
+const PINS_AT_A_TIME: usize = 16;
 
 /// The flush failed: the frames that wait for it stay pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +54,46 @@ pub fn flush<H: Host>(
         state.dma.counters.flushes.fetch_add(1, Ordering::Relaxed);
     }
     let quota = &state.dma.pins;
+    let mut granters = Peer::new();
     loop {
-        let pin = space.context.lock().take_flushed(quota, &mut chain, &proof);
-        match pin {
-            Some(pin) => release(host, pin),
-            None => return Ok(()),
+        let mut pins = [const { None }; PINS_AT_A_TIME];
+        let mut context = space.context.lock();
+        for pin in &mut pins {
+            *pin = context.take_flushed(quota, &mut chain, &proof);
+            if pin.is_none() {
+                break;
+            }
+        }
+        drop(context);
+        for pin in pins {
+            match pin {
+                Some(pin) => release_one(host, holder, &mut granters, pin),
+                None => return Ok(()),
+            }
         }
     }
+}
+
+/// As [`release`], for one of many: `granters` has found the granter of the last one.
+fn release_one<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    granters: &mut Peer<H>,
+    pin: DmaPin<H::Frame>,
+) {
+    match pin {
+        DmaPin::Own { frame, .. } => drop(frame),
+        DmaPin::Grant(pin) => match granters.find(host, holder, pin.granter()) {
+            Some(granter) => pin.release(host, granter),
+            None => vanished(pin.granter()),
+        },
+    }
+}
+
+/// The page reference keeps its owner in existence.
+#[cold]
+fn vanished(granter: DomId) {
+    log::error!("granter {granter} vanished while pinned");
 }
 
 /// Gives one frame back that no device can reach.
@@ -71,7 +108,6 @@ pub(super) fn release<H: Host>(host: &H, pin: DmaPin<H::Frame>) {
 pub(super) fn release_grant<H: Host>(host: &H, pin: Pin<H::Frame>) {
     match host.domain(pin.granter()) {
         Some(granter) => pin.release(host, &granter),
-        // The page reference keeps its owner in existence.
-        None => log::error!("granter {} vanished while pinned", pin.granter()),
+        None => vanished(pin.granter()),
     }
 }

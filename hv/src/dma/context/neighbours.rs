@@ -63,7 +63,7 @@ impl<H: Host> Context<H> {
     pub fn neighbour(&self, of: &Neighbours, nth: u32) -> Option<Reservation> {
         let first = of.first + nth;
         Some(Reservation {
-            slot: self.page(first)?.mapping,
+            slot: self.pages.get(first)?.mapping(),
             first,
             range: DfnRange {
                 first: of.range.first.checked_add(u64::from(nth))?,
