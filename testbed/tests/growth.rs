@@ -16,7 +16,7 @@ use testbed::{
 };
 
 /// Frames, each of them mapped at two device addresses: several doublings of the index.
-const FRAMES: u64 = 12_000;
+const FRAMES: u64 = 3_000;
 /// A bucket has one page on average, two just before it is split. That one of twelve
 /// thousand has more than 16 happens less than once in a million runs.
 const MOST_IN_A_BUCKET: u32 = 16;

@@ -3,11 +3,14 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{context::DmaPin, space::Space};
+use super::{
+    context::{Chain, DmaPin},
+    space::Space,
+};
 use crate::{
     addr::DomId,
     grant::{Pin, peer::Peer},
-    host::{Domain, Host},
+    host::{Domain, Flushed, Host},
     state::DomainState,
     sync::SpinLock,
 };
@@ -30,7 +33,7 @@ pub fn flush<H: Host>(
     state: &DomainState<H>,
     space: &Space<H>,
 ) -> Result<(), FlushFailed> {
-    let Some((mut chain, range, flags)) = space.context.lock().take_pending() else {
+    let Some((chain, range, flags)) = space.context.lock().take_pending() else {
         return Ok(());
     };
     let flushed = host.iommu_flush(space.tables(holder), range, flags);
@@ -53,23 +56,50 @@ pub fn flush<H: Host>(
     if chain.count != 0 || windows {
         state.dma.counters.flushes.fetch_add(1, Ordering::Relaxed);
     }
+    if chain.count != 0 {
+        release_chain(host, holder, state, space, chain, &proof);
+    }
+    Ok(())
+}
+
+/// Gives back the frames of a flush that has succeeded.
+#[inline(never)]
+fn release_chain<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    space: &Space<H>,
+    mut chain: Chain,
+    proof: &Flushed,
+) {
     let quota = &state.dma.pins;
+    if chain.count == 1 {
+        let pin = space.context.lock().take_flushed(&mut chain, proof);
+        if let Some(pin) = pin {
+            quota.give_back(1);
+            release(host, pin);
+        }
+        return;
+    }
     let mut granters = Peer::new();
+    let mut pins = [const { None }; PINS_AT_A_TIME];
     loop {
-        let mut pins = [const { None }; PINS_AT_A_TIME];
+        let mut taken = 0;
         let mut context = space.context.lock();
-        for pin in &mut pins {
-            *pin = context.take_flushed(quota, &mut chain, &proof);
-            if pin.is_none() {
+        for place in &mut pins {
+            let Some(pin) = context.take_flushed(&mut chain, proof) else {
                 break;
-            }
+            };
+            *place = Some(pin);
+            taken += 1;
         }
         drop(context);
-        for pin in pins {
-            match pin {
-                Some(pin) => release_one(host, holder, &mut granters, pin),
-                None => return Ok(()),
-            }
+        quota.give_back(taken);
+        if taken == 0 {
+            return;
+        }
+        for pin in pins.iter_mut().map_while(Option::take) {
+            release_one(host, holder, &mut granters, pin);
         }
     }
 }

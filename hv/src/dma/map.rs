@@ -165,7 +165,7 @@ impl Request {
         })
     }
 
-    fn parse_source(op: &Map) -> Result<Source, MapError> {
+    pub(super) fn parse_source(op: &Map) -> Result<Source, MapError> {
         match op.kind {
             XEN_GDMA_MAP_OWN if op.domid == 0 => Ok(Source::Own(Gfn::new(op.source))),
             XEN_GDMA_MAP_OWN => Err(MapError::BadField("domid")),

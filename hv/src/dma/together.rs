@@ -47,7 +47,7 @@ fn count_alike(first: &Map, rest: &[Map]) -> usize {
             && op.context == first.context
             && op.pad0 == 0
             && op.daddr == wanted
-            && (op.kind != XEN_GDMA_MAP_GRANT_DMA || Request::parse(op).is_ok())
+            && (op.kind != XEN_GDMA_MAP_GRANT_DMA || Request::parse_source(op).is_ok())
     });
     alike.count()
 }
@@ -122,7 +122,7 @@ impl<H: Host> Place<'_, H> {
         // back can come between the one and the other.
         let mut mfns = [const { Mfn::new(0) }; ELEMENTS_PER_COPY];
         for ((nth, op), mfn) in (0..).zip(elements.iter_mut()).zip(&mut mfns) {
-            let pinned = row.pin(granter.as_deref(), nth, op);
+            let pinned = row.pin(granter.as_deref(), request, nth, op);
             op.status = map::status::<H>(self.holder, pinned.map(|pinned| *mfn = pinned));
         }
         row.program(elements, &mfns);
@@ -153,12 +153,20 @@ struct Row<'a, H: Host> {
 
 impl<H: Host> Row<'_, H> {
     /// Pins what an element names, or gives back what was set aside for it.
-    fn pin(&mut self, granter: Option<&H::Domain>, nth: u32, op: &Map) -> Result<Mfn, MapError> {
+    fn pin(
+        &mut self,
+        granter: Option<&H::Domain>,
+        request: &Request,
+        nth: u32,
+        op: &Map,
+    ) -> Result<Mfn, MapError> {
         let reservation = self.context.neighbour(&self.neighbours, nth);
         let reservation = reservation.ok_or(MapError::Iommu)?;
-        let request = Request::parse(op);
-        let pin =
-            request.and_then(|request| pin_one(self.host, self.place.holder, granter, &request, 0));
+        // All else is as with the first.
+        let pin = Request::parse_source(op).and_then(|source| {
+            let request = Request { source, ..*request };
+            pin_one(self.host, self.place.holder, granter, &request, 0)
+        });
         match pin {
             Ok(pin) => {
                 let mfn = pin.mfn();
@@ -182,9 +190,13 @@ impl<H: Host> Row<'_, H> {
             let pinned = left.iter().take_while(|op| op.status == 0).count();
             let (run, _) = mfns.split_at(pinned);
             let (done, flags) = self.translate(nth, run);
+            self.context
+                .note_neighbours(&self.neighbours, nth, done as u32, flags);
+            let counters = &self.place.state.dma.counters;
+            counters.mapped(done as u64, done as u64);
             let (made, rest) = left.split_at_mut(done);
             for op in made {
-                let named = self.commit(nth, op, flags);
+                let named = self.commit(nth, op);
                 op.status = map::status::<H>(self.place.holder, named);
                 nth += 1;
             }
@@ -219,11 +231,9 @@ impl<H: Host> Row<'_, H> {
     }
 
     /// What the IOMMU translates becomes a mapping.
-    fn commit(&mut self, nth: u32, op: &mut Map, flags: FlushFlags) -> Result<(), MapError> {
+    fn commit(&mut self, nth: u32, op: &mut Map) -> Result<(), MapError> {
         let reservation = self.context.neighbour(&self.neighbours, nth);
         let reservation = reservation.ok_or(MapError::Iommu)?;
-        self.context.note_mapped(&reservation, flags);
-        self.place.state.dma.counters.mapped(1, 1);
         let first = reservation.range.first;
         let handle = self.context.commit(reservation).ok_or(MapError::Iommu)?;
         map::name(op, first, handle)
@@ -250,17 +260,28 @@ impl<H: Host> Unmaps<'_, H> {
         let (holder, state) = (self.turn.holder, self.turn.state);
         let space = self.turn.space()?;
         let mut context = space.context.lock();
-        let mut row = [const { None }; ELEMENTS_PER_COPY];
-        let (count, range) = find_row(host, &context, elements, &mut row)?;
-        let row = row.iter().flatten();
-        let together = take_back_row(host, holder, state, space, &mut context, range, row.clone());
-        for (op, mapping) in elements.iter_mut().zip(row) {
-            let ended = match together {
-                Ok(()) => Ok(0),
-                // Whichever it was that the IOMMU did not like: only that one fails.
-                Err(_) => take_back(host, holder, state, space, &mut context, mapping)
-                    .map(|ended| ended.frames),
-            };
+        let (count, range) = find_row(host, &context, elements)?;
+        let together = unmap_row(host, holder, state, space, (count, range));
+        let (row, _) = elements.split_at_mut(count as usize);
+        let mut next = range.first;
+        for op in row {
+            let mapping = context.mapping_at(next).ok_or(UnmapError::NoMapping);
+            let ended = mapping.and_then(|mapping| {
+                next = mapping
+                    .range
+                    .first
+                    .checked_add(mapping.range.count)
+                    .unwrap_or(next);
+                match together {
+                    Ok(flags) => context.retire(&mapping, flags),
+                    // Whichever it was that the IOMMU did not like: only that one fails.
+                    Err(flags) => {
+                        context.note_flush(&mapping, flags);
+                        take_back(host, holder, state, space, &mut context, &mapping)?;
+                    }
+                }
+                Ok(())
+            });
             op.status = unmap::status::<H, _>(holder, ended);
         }
         let pending = context.pending();
@@ -278,11 +299,10 @@ fn find_row<H: Host>(
     host: &H,
     context: &Context<H>,
     elements: &[Unmap],
-    row: &mut [Option<Mapping>],
 ) -> Option<(u32, DfnRange)> {
     let first = elements.first()?;
     let (mut found, mut range) = (0, None::<DfnRange>);
-    for (op, place) in elements.iter().zip(row) {
+    for op in elements {
         let wanted = |mapping: &Mapping| match range {
             Some(range) => range.first.checked_add(range.count) == Some(mapping.range.first),
             None => true,
@@ -302,36 +322,27 @@ fn find_row<H: Host>(
             first: range.map_or(mapping.range.first, |range| range.first),
             count: frames + mapping.range.count,
         });
-        *place = Some(mapping);
         found += 1;
     }
     range.map(|range| (found, range))
 }
 
-/// Ends mappings that follow each other in `range` with one call of the driver. On error
-/// all of them stay, though parts may be gone from the tables.
-fn take_back_row<'m, H: Host>(
+/// Has the IOMMU forget `range`, in which there are `count` mappings. Returns what flush
+/// that needs; on error too, because parts may be gone from the tables.
+fn unmap_row<H: Host>(
     host: &H,
     holder: &H::Domain,
     state: &DomainState<H>,
     space: &Space<H>,
-    context: &mut Context<H>,
-    range: DfnRange,
-    row: impl Iterator<Item = &'m Mapping>,
-) -> Result<(), UnmapError> {
+    (count, range): (u32, DfnRange),
+) -> Result<FlushFlags, FlushFlags> {
     let mut flags = FlushFlags::NONE;
     let tables = space.tables(holder);
-    let frames = range.count as u32;
-    let unmapped = host.iommu_unmap(tables, range.first, frames, &mut flags);
-    let mut ended = 0;
-    for mapping in row {
-        match unmapped {
-            Ok(()) => context.retire(mapping, flags),
-            Err(_) => context.note_flush(mapping, flags),
+    match host.iommu_unmap(tables, range.first, range.count as u32, &mut flags) {
+        Ok(()) => {
+            state.dma.counters.unmapped(count.into(), range.count);
+            Ok(flags)
         }
-        ended += 1;
+        Err(_) => Err(flags),
     }
-    unmapped.map_err(|_| UnmapError::Iommu)?;
-    state.dma.counters.unmapped(ended, range.count);
-    Ok(())
 }

@@ -250,8 +250,9 @@ impl<H: Host> Context<H> {
         let (first, range) = self.make_room(range, wanted, count)?;
         let slot = self.new_mapping(first, count, access)?;
         for index in first..first + count {
-            self.reserve_page(index, slot);
+            self.pages.reserve(index, slot);
         }
+        self.count_reserved(first, count);
         Ok(Reservation { slot, first, range })
     }
 
@@ -282,20 +283,18 @@ impl<H: Host> Context<H> {
         ))
     }
 
-    /// A free page that has a record becomes one of the mapping in `slot`, which is being
-    /// made.
-    fn reserve_page(&mut self, index: u32, slot: u32) {
-        self.addresses.take(index as usize);
-        self.pages.reserve(index, slot);
-        self.pinned += 1;
-        self.unplaced += 1;
+    /// Pages are reserved: their device frames are not free any more.
+    fn count_reserved(&mut self, first: u32, count: u32) {
+        self.addresses.take_run(first as usize, count as usize);
+        self.pinned += count;
+        self.unplaced += count;
     }
 
-    fn free_page(&mut self, quota: &Quota, index: u32) {
+    /// A page becomes free. Its quota is the caller's to give back.
+    fn free_page(&mut self, index: u32) {
         if self.pages.free(index) {
             self.addresses.give_back(index as usize);
             self.pinned -= 1;
-            quota.give_back(1);
         }
     }
 
@@ -387,12 +386,14 @@ impl<H: Host> Context<H> {
             }
             let Some(source) = page.source() else {
                 self.unplaced -= 1;
-                self.free_page(quota, index);
+                self.free_page(index);
+                quota.give_back(1);
                 continue;
             };
             self.by_source.remove(source, index, &mut self.pages);
             let pin = self.pages.get_mut(index).and_then(Page::withdraw);
-            self.free_page(quota, index);
+            self.free_page(index);
+            quota.give_back(1);
             if pin.is_some() {
                 return pin;
             }

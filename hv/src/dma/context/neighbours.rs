@@ -2,11 +2,11 @@
 //! Several mappings of one page each, at device frames in a row: set aside together, so
 //! that the IOMMU can be told of them at once, but each with a life of its own.
 
-use super::{Context, Reservation, ReserveError};
+use super::{Context, Reservation, ReserveError, pending::Extent};
 use crate::{
     addr::{Access, Dfn, DfnRange},
     dma::quota::Quota,
-    host::Host,
+    host::{FlushFlags, Host},
 };
 
 /// Device frames in a row, each of them reserved for a mapping of its own. Each ends like
@@ -39,14 +39,16 @@ impl<H: Host> Context<H> {
             .inspect_err(|_| quota.give_back(count))?;
         for nth in 0..count {
             match self.new_mapping(first + nth, 1, access) {
-                Ok(slot) => self.reserve_page(first + nth, slot),
+                Ok(slot) => self.pages.reserve(first + nth, slot),
                 Err(error) => {
+                    self.count_reserved(first, nth);
                     quota.give_back(count - nth);
                     self.withdraw_neighbours(quota, &Neighbours { first, range }, nth);
                     return Err(error);
                 }
             }
         }
+        self.count_reserved(first, count);
         Ok(Neighbours { first, range })
     }
 
@@ -56,6 +58,17 @@ impl<H: Host> Context<H> {
             if let Some(reservation) = self.neighbour(of, nth) {
                 while self.withdraw_next(quota, &reservation).is_some() {}
             }
+        }
+    }
+
+    /// The next flush must make `count` of them visible to devices, from number `nth` on.
+    pub fn note_neighbours(&mut self, of: &Neighbours, nth: u32, count: u32, flags: FlushFlags) {
+        if flags != FlushFlags::NONE && count != 0 {
+            self.pending.extent.cover(Extent {
+                first: of.first + nth,
+                last: of.first + nth + count - 1,
+                flags,
+            });
         }
     }
 

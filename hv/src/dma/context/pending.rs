@@ -4,7 +4,6 @@
 use super::{Context, DmaPin, Mapping, NONE, Reservation};
 use crate::{
     addr::DfnRange,
-    dma::quota::Quota,
     host::{FlushFlags, Flushed, Host},
 };
 
@@ -163,20 +162,16 @@ impl<H: Host> Context<H> {
         }
     }
 
-    /// The flush succeeded: the next frame's pin, whose device frame is free now.
-    pub fn take_flushed(
-        &mut self,
-        quota: &Quota,
-        chain: &mut Chain,
-        proof: &Flushed,
-    ) -> Option<DmaPin<H::Frame>> {
+    /// The flush succeeded: the next frame's pin, whose device frame is free now. Its quota
+    /// is the caller's to give back.
+    pub fn take_flushed(&mut self, chain: &mut Chain, proof: &Flushed) -> Option<DmaPin<H::Frame>> {
         let index = chain.head;
         let page = self.pages.get_mut(index)?;
         let next = page.next;
         let pin = page.take_flushed(proof)?;
         chain.head = next;
         chain.count -= 1;
-        self.free_page(quota, index);
+        self.free_page(index);
         Some(pin)
     }
 }
