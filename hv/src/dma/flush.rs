@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     addr::DomId,
-    grant::{Pin, peer::Peer},
+    grant::{OpenTable, Pin, peer::Peer},
     host::{Domain, Flushed, Host},
     state::DomainState,
     sync::SpinLock,
@@ -98,25 +98,35 @@ fn release_chain<H: Host>(
         if taken == 0 {
             return;
         }
-        for pin in pins.iter_mut().map_while(Option::take) {
-            release_one(host, holder, &mut granters, pin);
-        }
+        release_some(host, holder, &mut granters, &mut pins);
     }
 }
 
-/// As [`release`], for one of many: `granters` has found the granter of the last one.
-fn release_one<H: Host>(
+/// Gives back what is in `pins`: for each run of grants of one domain, its table is opened
+/// once. `granters` has found the granter of the last one.
+fn release_some<H: Host>(
     host: &H,
     holder: &H::Domain,
     granters: &mut Peer<H>,
-    pin: DmaPin<H::Frame>,
+    pins: &mut [Option<DmaPin<H::Frame>>],
 ) {
-    match pin {
-        DmaPin::Own { frame, .. } => drop(frame),
-        DmaPin::Grant(pin) => match granters.find(host, holder, pin.granter()) {
-            Some(granter) => pin.release(host, granter),
-            None => vanished(pin.granter()),
-        },
+    let mut pins = pins.iter_mut().map_while(Option::take).peekable();
+    while let Some(pin) = pins.next() {
+        let DmaPin::Grant(pin) = pin else {
+            continue;
+        };
+        let id = pin.granter();
+        let Some(granter) = granters.find(host, holder, id) else {
+            vanished(id);
+            continue;
+        };
+        let table = OpenTable::of(granter);
+        pin.release_to(host, &table);
+        let next =
+            |pin: &DmaPin<H::Frame>| matches!(pin, DmaPin::Grant(pin) if pin.granter() == id);
+        while let Some(DmaPin::Grant(pin)) = pins.next_if(next) {
+            pin.release_to(host, &table);
+        }
     }
 }
 

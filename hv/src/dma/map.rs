@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SHIFT, PAGE_SIZE},
-    grant::{EntryError, Pin, PinError, Usage, active::PinKind},
+    grant::{EntryError, OpenTable, Pin, PinError, Usage, active::PinKind},
     host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuMode},
     state::DomainState,
     sync::SpinLock,
@@ -185,6 +185,9 @@ impl Request {
 /// How many of the guest's own frames in the way of new mappings are stepped over
 /// at a time. Only a guest that fills the hole on purpose has so many there.
 const RESERVE_ATTEMPTS: u32 = 64;
+
+/// So many frames are pinned in one critical section of their context.
+const PINS_AT_A_TIME: usize = 16;
 
 /// The `map` elements of one call: new mappings, and what makes them visible at the
 /// end, once for each run of elements of one context.
@@ -393,12 +396,16 @@ impl<H: Host> Place<'_, H> {
         request: &Request,
         reservation: &Reservation,
     ) -> Result<(), MapError> {
-        for nth in 0..request.count {
+        let mut frames = 0..request.count;
+        while !frames.is_empty() {
             // Pinned and placed at once: who takes a grant back and sees that it is
             // pinned has to find it here.
             let mut context = self.space.context.lock();
-            let pin = pin_one(host, self.holder, granter, request, nth)?;
-            context.place(reservation, nth, pin);
+            let table = granter.map(OpenTable::of);
+            for nth in frames.by_ref().take(PINS_AT_A_TIME) {
+                let pin = pin_one(host, self.holder, table.as_ref(), request, nth)?;
+                context.place(reservation, nth, pin);
+            }
         }
         Ok(())
     }
@@ -490,14 +497,14 @@ impl<H: Host> Place<'_, H> {
 pub(super) fn pin_one<H: Host>(
     host: &H,
     holder: &H::Domain,
-    granter: Option<&H::Domain>,
+    table: Option<&OpenTable<'_, H>>,
     request: &Request,
     nth: u32,
 ) -> Result<DmaPin<H::Frame>, MapError> {
     match request.source {
         Source::Grant(domid, first) => {
-            let granter = granter.ok_or(MapError::NoGranter(domid))?;
-            pin_grant(host, holder, granter, first, nth, request.access).map(DmaPin::Grant)
+            let table = table.ok_or(MapError::NoGranter(domid))?;
+            pin_grant(host, holder, table, first, nth, request.access).map(DmaPin::Grant)
         }
         Source::Own(first) => {
             let gfn = first
@@ -516,7 +523,7 @@ pub(super) fn pin_one<H: Host>(
 pub(super) fn pin_grant<H: Host>(
     host: &H,
     holder: &H::Domain,
-    granter: &H::Domain,
+    table: &OpenTable<'_, H>,
     first: u64,
     nth: u32,
     access: Access,
@@ -532,7 +539,7 @@ pub(super) fn pin_grant<H: Host>(
         take_type: access.write,
         io: IoMemory::Refused,
     };
-    Pin::take(host, granter, GrantRef(gref), holder.id(), usage).map_err(MapError::Pin)
+    Pin::take(host, table, GrantRef(gref), holder.id(), usage).map_err(MapError::Pin)
 }
 
 /// How far the IOMMU got when it refused to map.

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     addr::{Access, DfnRange, Mfn, PAGE_SIZE},
+    grant::OpenTable,
     host::{ELEMENTS_PER_COPY, FlushFlags, Host},
     state::DomainState,
     sync::SpinLock,
@@ -121,10 +122,12 @@ impl<H: Host> Place<'_, H> {
         // Pinned and made mappings in one critical section: no granter who takes something
         // back can come between the one and the other.
         let mut mfns = [const { Mfn::new(0) }; ELEMENTS_PER_COPY];
+        let table = granter.as_deref().map(OpenTable::of);
         for ((nth, op), mfn) in (0..).zip(elements.iter_mut()).zip(&mut mfns) {
-            let pinned = row.pin(granter.as_deref(), request, nth, op);
+            let pinned = row.pin(table.as_ref(), request, nth, op);
             op.status = map::status::<H>(self.holder, pinned.map(|pinned| *mfn = pinned));
         }
+        drop(table);
         row.program(elements, &mfns);
         let refused = row.refused;
         let flush_soon = host.must_flush_soon(context.pending_flags());
@@ -155,7 +158,7 @@ impl<H: Host> Row<'_, H> {
     /// Pins what an element names, or gives back what was set aside for it.
     fn pin(
         &mut self,
-        granter: Option<&H::Domain>,
+        table: Option<&OpenTable<'_, H>>,
         request: &Request,
         nth: u32,
         op: &Map,
@@ -165,7 +168,7 @@ impl<H: Host> Row<'_, H> {
         // All else is as with the first.
         let pin = Request::parse_source(op).and_then(|source| {
             let request = Request { source, ..*request };
-            pin_one(self.host, self.place.holder, granter, &request, 0)
+            pin_one(self.host, self.place.holder, table, &request, 0)
         });
         match pin {
             Ok(pin) => {
