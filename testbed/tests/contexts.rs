@@ -494,7 +494,7 @@ fn invariant_5_a_context_that_was_used_everywhere_keeps_little() {
     let context = created(&mut checked);
     let mut live = None;
     for chunk in 0..16 {
-        let place = at(FIRST + chunk * 85, map_own(3, 1, READ));
+        let place = at(FIRST + chunk * 128, map_own(3, 1, READ));
         let next = checked.mapped(inside(context, place));
         if let Some(last) = live.replace(next.handle) {
             assert_eq!(unmap_in(&mut checked, context, last), 0);
@@ -507,7 +507,7 @@ fn invariant_5_a_context_that_was_used_everywhere_keeps_little() {
         .space(&checked.machine, context)
         .expect("a context");
     let chunks = space.records();
-    assert!(chunks <= 5 * 85, "{chunks} records for one page");
+    assert!(chunks <= 5 * 128, "{chunks} records for one page");
 }
 
 /// What the IOMMU would neither map nor unmap goes with its context.

@@ -3,13 +3,20 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{context::DmaPin, space::Space};
+use super::{
+    context::{Chain, DmaPin},
+    space::Space,
+};
 use crate::{
-    grant::Pin,
-    host::{Domain, Host},
+    addr::DomId,
+    grant::{OpenTable, Pin, peer::Peer},
+    host::{Domain, Flushed, Host},
     state::DomainState,
     sync::SpinLock,
 };
+
+/// So many pins are taken out of a context under its lock, and then given back.
+const PINS_AT_A_TIME: usize = 16;
 
 /// The flush failed: the frames that wait for it stay pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +33,7 @@ pub fn flush<H: Host>(
     state: &DomainState<H>,
     space: &Space<H>,
 ) -> Result<(), FlushFailed> {
-    let Some((mut chain, range, flags)) = space.context.lock().take_pending() else {
+    let Some((chain, range, flags)) = space.context.lock().take_pending() else {
         return Ok(());
     };
     let flushed = host.iommu_flush(space.tables(holder), range, flags);
@@ -49,14 +56,84 @@ pub fn flush<H: Host>(
     if chain.count != 0 || windows {
         state.dma.counters.flushes.fetch_add(1, Ordering::Relaxed);
     }
+    if chain.count != 0 {
+        release_chain(host, holder, state, space, chain, &proof);
+    }
+    Ok(())
+}
+
+/// Gives back the frames of a flush that has succeeded.
+#[inline(never)]
+fn release_chain<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    state: &DomainState<H>,
+    space: &Space<H>,
+    mut chain: Chain,
+    proof: &Flushed,
+) {
     let quota = &state.dma.pins;
+    if chain.count == 1 {
+        let pin = space.context.lock().take_flushed(&mut chain, proof);
+        if let Some(pin) = pin {
+            quota.give_back(1);
+            release(host, pin);
+        }
+        return;
+    }
+    let mut granters = Peer::new();
+    let mut pins = [const { None }; PINS_AT_A_TIME];
     loop {
-        let pin = space.context.lock().take_flushed(quota, &mut chain, &proof);
-        match pin {
-            Some(pin) => release(host, pin),
-            None => return Ok(()),
+        let mut taken = 0;
+        let mut context = space.context.lock();
+        for place in &mut pins {
+            let Some(pin) = context.take_flushed(&mut chain, proof) else {
+                break;
+            };
+            *place = Some(pin);
+            taken += 1;
+        }
+        drop(context);
+        quota.give_back(taken);
+        if taken == 0 {
+            return;
+        }
+        release_some(host, holder, &mut granters, &mut pins);
+    }
+}
+
+/// Gives back what is in `pins`: for each run of grants of one domain, its table is opened
+/// once. `granters` has found the granter of the last one.
+fn release_some<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    granters: &mut Peer<H>,
+    pins: &mut [Option<DmaPin<H::Frame>>],
+) {
+    let mut pins = pins.iter_mut().map_while(Option::take).peekable();
+    while let Some(pin) = pins.next() {
+        let DmaPin::Grant(pin) = pin else {
+            continue;
+        };
+        let id = pin.granter();
+        let Some(granter) = granters.find(host, holder, id) else {
+            vanished(id);
+            continue;
+        };
+        let table = OpenTable::of(granter);
+        pin.release_to(host, &table);
+        let next =
+            |pin: &DmaPin<H::Frame>| matches!(pin, DmaPin::Grant(pin) if pin.granter() == id);
+        while let Some(DmaPin::Grant(pin)) = pins.next_if(next) {
+            pin.release_to(host, &table);
         }
     }
+}
+
+/// The page reference keeps its owner in existence.
+#[cold]
+fn vanished(granter: DomId) {
+    log::error!("granter {granter} vanished while pinned");
 }
 
 /// Gives one frame back that no device can reach.
@@ -71,7 +148,6 @@ pub(super) fn release<H: Host>(host: &H, pin: DmaPin<H::Frame>) {
 pub(super) fn release_grant<H: Host>(host: &H, pin: Pin<H::Frame>) {
     match host.domain(pin.granter()) {
         Some(granter) => pin.release(host, &granter),
-        // The page reference keeps its owner in existence.
-        None => log::error!("granter {} vanished while pinned", pin.granter()),
+        None => vanished(pin.granter()),
     }
 }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SHIFT, PAGE_SIZE},
-    grant::{EntryError, Pin, PinError, Usage, active::PinKind},
+    grant::{EntryError, OpenTable, Pin, PinError, Usage, active::PinKind},
     host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuMode},
     state::DomainState,
     sync::SpinLock,
@@ -122,10 +122,8 @@ pub struct Request {
     pub access: Access,
     /// Where the guest wants it.
     pub wanted: Option<Dfn>,
-    /// Into the first page.
-    offset: u64,
     /// The flush can wait until another call.
-    no_flush: bool,
+    pub(super) no_flush: bool,
 }
 
 impl Request {
@@ -154,11 +152,6 @@ impl Request {
             count: op.nr_frames,
             access,
             wanted: fixed.then_some(Dfn::of_address(op.daddr)),
-            offset: if op.kind == XEN_GDMA_MAP_GRANT_DMA {
-                op.source % PAGE_SIZE
-            } else {
-                0
-            },
             no_flush: op.flags & XEN_GDMA_NO_FLUSH != 0,
         })
     }
@@ -172,7 +165,7 @@ impl Request {
         })
     }
 
-    fn parse_source(op: &Map) -> Result<Source, MapError> {
+    pub(super) fn parse_source(op: &Map) -> Result<Source, MapError> {
         match op.kind {
             XEN_GDMA_MAP_OWN if op.domid == 0 => Ok(Source::Own(Gfn::new(op.source))),
             XEN_GDMA_MAP_OWN => Err(MapError::BadField("domid")),
@@ -193,10 +186,13 @@ impl Request {
 /// at a time. Only a guest that fills the hole on purpose has so many there.
 const RESERVE_ATTEMPTS: u32 = 64;
 
+/// So many frames are pinned in one critical section of their context.
+const PINS_AT_A_TIME: usize = 16;
+
 /// The `map` elements of one call: new mappings, and what makes them visible at the
 /// end, once for each run of elements of one context.
 pub struct Maps<'a, H: Host> {
-    turn: Turn<'a, H>,
+    pub(super) turn: Turn<'a, H>,
 }
 
 impl<'a, H: Host> Maps<'a, H> {
@@ -228,13 +224,7 @@ impl<'a, H: Host> Maps<'a, H> {
             self.turn.want_flush();
         }
         let (extent, handle) = mapped?;
-        op.daddr = extent
-            .first
-            .to_address()
-            .and_then(|address| address.checked_add(request.offset))
-            .ok_or(MapError::Iommu)?;
-        op.handle = handle.wire();
-        Ok(())
+        name(op, extent.first, handle)
     }
 
     /// Takes back mappings that the guest was not told of.
@@ -257,6 +247,32 @@ impl<'a, H: Host> Maps<'a, H> {
     /// What is left to be done when the call ends or is preempted.
     pub fn finish(&mut self, host: &H) -> Result<(), MapError> {
         self.turn.finish(host).map_err(|_| MapError::Iommu)
+    }
+}
+
+/// Tells the guest where a mapping begins, and what it is called.
+pub(super) fn name(op: &mut Map, first: Dfn, handle: Handle) -> Result<(), MapError> {
+    let offset = match op.kind {
+        XEN_GDMA_MAP_GRANT_DMA => op.source % PAGE_SIZE,
+        _ => 0,
+    };
+    op.daddr = first
+        .to_address()
+        .and_then(|address| address.checked_add(offset))
+        .ok_or(MapError::Iommu)?;
+    op.handle = handle.wire();
+    Ok(())
+}
+
+/// The status of an element.
+#[inline]
+pub fn status<H: Host>(holder: &H::Domain, result: Result<(), MapError>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            log::debug!("{} map: {error:?}", holder.id());
+            Errno::from(error).wire()
+        }
     }
 }
 
@@ -363,7 +379,7 @@ impl<H: Host> Place<'_, H> {
 
     /// A frame of the guest's own among device frames. Only the default context has
     /// any.
-    fn in_the_way(&self, host: &H, range: DfnRange) -> Option<Dfn> {
+    pub fn in_the_way(&self, host: &H, range: DfnRange) -> Option<Dfn> {
         if self.space.own_tables().is_some() {
             return None;
         }
@@ -380,12 +396,16 @@ impl<H: Host> Place<'_, H> {
         request: &Request,
         reservation: &Reservation,
     ) -> Result<(), MapError> {
-        for nth in 0..request.count {
+        let mut frames = 0..request.count;
+        while !frames.is_empty() {
             // Pinned and placed at once: who takes a grant back and sees that it is
             // pinned has to find it here.
             let mut context = self.space.context.lock();
-            let pin = pin_one(host, self.holder, granter, request, nth)?;
-            context.place(reservation, nth, pin);
+            let table = granter.map(OpenTable::of);
+            for nth in frames.by_ref().take(PINS_AT_A_TIME) {
+                let pin = pin_one(host, self.holder, table.as_ref(), request, nth)?;
+                context.place(reservation, nth, pin);
+            }
         }
         Ok(())
     }
@@ -417,7 +437,7 @@ impl<H: Host> Place<'_, H> {
         }
         match self.program_runs(host, &context, &reservation, access) {
             Ok(flags) => {
-                self.state.dma.counters.mapped(reservation.range.count);
+                self.state.dma.counters.mapped(1, reservation.range.count);
                 context.note_mapped(&reservation, flags);
                 context.commit(reservation).ok_or(MapError::Iommu)
             }
@@ -433,7 +453,7 @@ impl<H: Host> Place<'_, H> {
                 // Devices reach a part of it, so it must be a mapping, though the
                 // guest is not told its name: an unmap by address, or the holder's
                 // death, tries again.
-                self.state.dma.counters.mapped(reservation.range.count);
+                self.state.dma.counters.mapped(1, reservation.range.count);
                 let _ = context.commit(reservation);
                 Err(MapError::Iommu)
             }
@@ -474,17 +494,17 @@ impl<H: Host> Place<'_, H> {
     }
 }
 
-fn pin_one<H: Host>(
+pub(super) fn pin_one<H: Host>(
     host: &H,
     holder: &H::Domain,
-    granter: Option<&H::Domain>,
+    table: Option<&OpenTable<'_, H>>,
     request: &Request,
     nth: u32,
 ) -> Result<DmaPin<H::Frame>, MapError> {
     match request.source {
         Source::Grant(domid, first) => {
-            let granter = granter.ok_or(MapError::NoGranter(domid))?;
-            pin_grant(host, holder, granter, first, nth, request.access).map(DmaPin::Grant)
+            let table = table.ok_or(MapError::NoGranter(domid))?;
+            pin_grant(host, holder, table, first, nth, request.access).map(DmaPin::Grant)
         }
         Source::Own(first) => {
             let gfn = first
@@ -503,7 +523,7 @@ fn pin_one<H: Host>(
 pub(super) fn pin_grant<H: Host>(
     host: &H,
     holder: &H::Domain,
-    granter: &H::Domain,
+    table: &OpenTable<'_, H>,
     first: u64,
     nth: u32,
     access: Access,
@@ -519,7 +539,7 @@ pub(super) fn pin_grant<H: Host>(
         take_type: access.write,
         io: IoMemory::Refused,
     };
-    Pin::take(host, granter, GrantRef(gref), holder.id(), usage).map_err(MapError::Pin)
+    Pin::take(host, table, GrantRef(gref), holder.id(), usage).map_err(MapError::Pin)
 }
 
 /// How far the IOMMU got when it refused to map.

@@ -8,6 +8,7 @@
 //! | [`attach`] | contexts: making and ending them, moving devices |
 //! | [`mirror`] | contexts that are a copy of their owner's memory |
 //! | [`map`] | validation of `map`, pinning of the frames, programming of the IOMMU |
+//! | `together` | elements of `map` and `unmap` that the IOMMU is told of at once |
 //! | [`unmap`] | `unmap`, and the release of what a dying domain leaves |
 //! | [`window`] | large mappings, made and ended in bounded steps |
 //! | [`flush`] | the IOTLB flush, and what may happen only after it |
@@ -45,6 +46,7 @@ pub mod quota;
 mod show;
 pub mod single;
 pub mod space;
+mod together;
 mod turn;
 pub mod unflushed;
 pub mod unmap;
@@ -118,15 +120,15 @@ pub struct Dma<H: Host> {
 }
 
 impl Counters {
-    /// A mapping was made.
-    fn mapped(&self, frames: u64) {
-        self.maps.fetch_add(1, Ordering::Release);
+    /// Mappings were made, with so many frames all together.
+    fn mapped(&self, maps: u64, frames: u64) {
+        self.maps.fetch_add(maps, Ordering::Release);
         self.mapped_frames.fetch_add(frames, Ordering::Relaxed);
     }
 
-    /// A mapping was ended.
-    fn unmapped(&self, frames: u64) {
-        self.unmaps.fetch_add(1, Ordering::Release);
+    /// Mappings were ended, with so many frames all together.
+    fn unmapped(&self, unmaps: u64, frames: u64) {
+        self.unmaps.fetch_add(unmaps, Ordering::Release);
         self.unmapped_frames.fetch_add(frames, Ordering::Relaxed);
     }
 }

@@ -58,6 +58,13 @@ impl<H: Host> Space<H> {
         self.context.lock().records()
     }
 
+    /// Most pages whose place in the index changed because of one other page.
+    ///
+    /// Takes the context's lock.
+    pub fn most_moved(&self) -> u32 {
+        self.context.lock().most_moved()
+    }
+
     /// What it has besides mappings.
     pub fn content(&self) -> Content {
         self.content

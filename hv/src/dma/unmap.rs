@@ -61,13 +61,25 @@ impl From<UnmapError> for Errno {
     }
 }
 
+/// The status of an element.
+#[inline]
+pub fn status<H: Host, T>(holder: &H::Domain, result: Result<T, UnmapError>) -> i32 {
+    match result {
+        Ok(_) => 0,
+        Err(error) => {
+            log::debug!("{} unmap: {error:?}", holder.id());
+            Errno::from(error).wire()
+        }
+    }
+}
+
 /// How the guest names the mapping.
-enum Name {
+pub(super) enum Name {
     Handle(Handle),
     Range(Dfn, u32),
 }
 
-fn parse(op: &Unmap) -> Result<Name, UnmapError> {
+pub(super) fn parse(op: &Unmap) -> Result<Name, UnmapError> {
     if op.flags & !(XEN_GDMA_UNMAP_BY_DADDR | XEN_GDMA_NO_FLUSH) != 0 {
         return Err(UnmapError::BadField("flags"));
     }
@@ -84,7 +96,11 @@ fn parse(op: &Unmap) -> Result<Name, UnmapError> {
     }
 }
 
-fn find<H: Host>(host: &H, context: &Context<H>, name: &Name) -> Result<Mapping, UnmapError> {
+pub(super) fn find<H: Host>(
+    host: &H,
+    context: &Context<H>,
+    name: &Name,
+) -> Result<Mapping, UnmapError> {
     let named = match *name {
         Name::Handle(handle) => {
             if context.is_live_window(handle) {
@@ -117,7 +133,7 @@ pub struct Unmapped {
 /// The `unmap` elements of one call: mappings that end, and the flush at the end,
 /// one for each run of elements of one context.
 pub struct Unmaps<'a, H: Host> {
-    turn: Turn<'a, H>,
+    pub(super) turn: Turn<'a, H>,
     /// A flush of the context at work failed, and the one at the end tries again.
     failed: bool,
 }
@@ -149,18 +165,25 @@ impl<'a, H: Host> Unmaps<'a, H> {
         let mut context = space.context.lock();
         let mapping = find(host, &context, &name)?;
         let done = take_back(host, holder, state, space, &mut context, &mapping);
-        let flush_soon = deferred && host.must_flush_soon(context.pending_flags());
+        let (pending, flags) = (context.pending(), context.pending_flags());
         drop(context);
+        self.after(host, deferred, pending, flags);
+        Ok(done?.frames)
+    }
+
+    /// What may have to be flushed after elements, `pending` frames and these `flags`.
+    pub(super) fn after(&mut self, host: &H, deferred: bool, pending: u32, flags: FlushFlags) {
         // A flush that failed would most likely fail again, after another time-out:
         // the next one is at the end of the call.
-        let many = done.is_ok_and(|done| done.pending >= MAX_PENDING);
-        if many && !self.failed {
-            self.failed = flush::flush(host, holder, state, space).is_err();
+        if pending >= MAX_PENDING && !self.failed {
+            let (holder, state) = (self.turn.holder, self.turn.state);
+            let space = self.turn.space();
+            self.failed =
+                space.is_some_and(|space| flush::flush(host, holder, state, space).is_err());
         }
-        if flush_soon {
+        if !deferred || host.must_flush_soon(flags) {
             self.turn.want_flush();
         }
-        Ok(done?.frames)
     }
 
     /// Works on one `flush` element. Returns how many frames waited for it.
@@ -173,7 +196,7 @@ impl<'a, H: Host> Unmaps<'a, H> {
             .map_err(|_| UnmapError::Iommu)
     }
 
-    fn enter(&mut self, host: &H, number: u32) -> Result<(), UnmapError> {
+    pub(super) fn enter(&mut self, host: &H, number: u32) -> Result<(), UnmapError> {
         if self.turn.enter(host, number)? {
             self.failed = false;
         }
@@ -237,7 +260,7 @@ pub(super) fn take_back<H: Host>(
         return Err(UnmapError::Iommu);
     }
     context.retire(mapping, flags);
-    state.dma.counters.unmapped(mapping.range.count);
+    state.dma.counters.unmapped(1, mapping.range.count);
     Ok(Unmapped {
         frames,
         pending: context.pending(),

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     addr::{Dfn, DfnRange, Gfn, GrantRef, PAGE_SHIFT},
+    grant::OpenTable,
     host::{Domain, FlushFlags, FrameError, FrameRun, Host, Progress},
     state::DomainState,
     sync::SpinLock,
@@ -276,7 +277,7 @@ impl<H: Host> Ending<'_, H> {
             let (from, left) = window.next_to_unmap();
             if left == 0 {
                 if context.window_unmapped(handle) {
-                    self.state.dma.counters.unmapped(range.count);
+                    self.state.dma.counters.unmapped(1, range.count);
                 }
                 return Step::More(work.max(1));
             }
@@ -481,7 +482,7 @@ impl<H: Host> Making<'_, H> {
         match range {
             Some(range) if mapping => {
                 context.publish_window(handle);
-                state.dma.counters.mapped(range.count);
+                state.dma.counters.mapped(1, range.count);
                 Ok(range)
             }
             _ => {
@@ -517,6 +518,7 @@ impl<H: Host> Making<'_, H> {
     fn pin(&self, window: &mut Window<H>, granter: Option<&H::Domain>) -> Result<Step, MapError> {
         let Ending { host, holder, .. } = self.ending;
         let mut work = 0;
+        let table = granter.map(OpenTable::of);
         while work < WORK_PER_STEP {
             let left = window.to_pin();
             if left == 0 {
@@ -536,10 +538,10 @@ impl<H: Host> Making<'_, H> {
                     window.add_run(run)?;
                 }
                 Source::Grant(domid, first) => {
-                    let granter = granter.ok_or(MapError::NoGranter(domid))?;
+                    let table = table.as_ref().ok_or(MapError::NoGranter(domid))?;
                     window.make_room()?;
                     let access = window.access();
-                    window.add_pin(pin_grant(host, holder, granter, first, nth, access)?);
+                    window.add_pin(pin_grant(host, holder, table, first, nth, access)?);
                     work += 1;
                 }
             }

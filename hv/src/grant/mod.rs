@@ -10,6 +10,7 @@
 //! | [`pin_error`] | why a reference could not be used |
 //! | [`maptrack`] | a holder's records of its CPU mappings |
 //! | [`identity`] | frames of others that a holder's devices reach at machine addresses |
+//! | [`open_table`] | a table that is locked for several references |
 //! | [`peer`] | the other domain of an operation |
 //! | [`cpu_map`], [`cpu_unmap`] | CPU mappings: making, undoing, release at death |
 //! | [`show`] | a table in words |
@@ -26,6 +27,7 @@ pub mod cpu_unmap;
 pub mod entry;
 pub mod identity;
 pub mod maptrack;
+pub mod open_table;
 pub mod peer;
 pub mod pin;
 pub mod pin_error;
@@ -36,6 +38,7 @@ pub mod transfer;
 pub mod version;
 
 pub use entry::EntryError;
+pub use open_table::OpenTable;
 pub use pin::{Pin, Usage};
 pub use pin_error::PinError;
 pub use table::{FrameKind, GrantTable, TableError, TableLimits};

@@ -6,6 +6,7 @@
 //! before the pin and given back after it.
 
 use super::{
+    OpenTable,
     active::{ActiveEntry, Part, PinKind, Pins},
     entry::{Granted, Head, Purpose, Request, SharedEntry},
     pin_error::PinError,
@@ -340,7 +341,19 @@ pub(super) fn unpin<H: Host>(
     let Some(state) = granter.state() else {
         return;
     };
-    let frames = state.grants.read();
+    unpin_in(host, granter, &state.grants.read(), gref, kind, write);
+}
+
+/// The same, with the table locked already.
+#[inline(always)]
+fn unpin_in<H: Host>(
+    host: &H,
+    granter: &H::Domain,
+    frames: &Frames<H>,
+    gref: GrantRef,
+    kind: PinKind,
+    write: bool,
+) {
     let Ok(mut entry) = frames.lock_entry(host, granter, gref) else {
         log::error!("{} lost its entry {:#x}", granter.id(), gref.0);
         return;
@@ -403,6 +416,22 @@ pub(super) fn pin_to_map<H: Host, E>(
         return Err(fail(PinError::NoTable));
     };
     let frames = &*state.grants.read();
+    pin_in(host, granter, frames, gref, holder, usage, seen, fail)
+}
+
+/// The same, with the table locked already.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "it is a part of two functions")]
+fn pin_in<H: Host, E>(
+    host: &H,
+    granter: &H::Domain,
+    frames: &Frames<H>,
+    gref: GrantRef,
+    holder: DomId,
+    usage: &Usage,
+    seen: &mut Seen,
+    fail: impl Fn(PinError) -> E,
+) -> Result<H::Frame, E> {
     let entry = &mut match frames.lock_entry(host, granter, gref) {
         Ok(entry) => entry,
         Err(entries) => return Err(fail(PinError::OutOfRange { entries })),
@@ -423,19 +452,24 @@ pub(super) fn pin_to_map<H: Host, E>(
 }
 
 impl<F: Frame> Pin<F> {
-    /// Pins `gref` of `granter` for `holder`, to map it. On error nothing has
-    /// changed.
+    /// Pins `gref` of a granter whose table is open for `holder`, to map it. On error
+    /// nothing has changed.
     ///
-    /// Takes the granter's table lock for reading, and the entry's lock.
+    /// Takes the entry's lock.
+    #[inline]
     pub fn take<H: Host<Frame = F>>(
         host: &H,
-        granter: &H::Domain,
+        table: &OpenTable<'_, H>,
         gref: GrantRef,
         holder: DomId,
         usage: Usage,
     ) -> Result<Self, PinError> {
+        let granter = table.granter;
+        let frames = table.frames.as_deref().ok_or(PinError::NoTable)?;
         let seen = &mut Seen::nothing();
-        let frame = pin_to_map(host, granter, gref, holder, &usage, seen, |error| error)?;
+        let frame = pin_in(host, granter, frames, gref, holder, &usage, seen, |error| {
+            error
+        })?;
         Ok(Self {
             frame,
             gref,
@@ -443,6 +477,17 @@ impl<F: Frame> Pin<F> {
             kind: usage.kind,
             write: usage.write,
         })
+    }
+
+    /// As [`Self::release`], with the granter's table open. Takes the entry's lock.
+    pub fn release_to<H: Host<Frame = F>>(self, host: &H, table: &OpenTable<'_, H>) {
+        let granter = table.granter;
+        if self.write {
+            host.mark_dirty(granter, &self.frame);
+        }
+        if let Some(frames) = &table.frames {
+            unpin_in(host, granter, frames, self.gref, self.kind, self.write);
+        }
     }
 
     /// Gives the use back: pin count and flags first, then the page reference.

@@ -53,6 +53,20 @@ pub trait Command<H: Host> {
     /// work it was, in frames, or [`UNFINISHED`].
     fn work(&mut self, host: &H, element: &mut Self::Element) -> u32;
 
+    /// Works on the first of `elements`, of which there is at least one, and on those
+    /// behind it that are less work if done with it. Returns how many these are, and how
+    /// much work they were all together.
+    ///
+    /// Whatever becomes of them is as if [`Command::work`] had been called for each, one
+    /// after the other.
+    #[inline(always)]
+    fn work_on_some(&mut self, host: &H, elements: &mut [Self::Element]) -> (u32, u32) {
+        match elements.first_mut() {
+            Some(element) => (1, self.work(host, element)),
+            None => (0, UNFINISHED),
+        }
+    }
+
     /// Called when some elements, at most [`ELEMENTS_PER_COPY`], have been worked
     /// on, before the guest is told their results.
     fn settle(&mut self, _host: &H) {}
@@ -272,13 +286,13 @@ fn work_on<H: Host, C: Command<H>>(
 ) -> Result<Worked, Errno> {
     let mut done = 0;
     let mut worked = Worked::All;
-    for element in elements.iter_mut() {
-        let work = command.work(host, element);
+    while let Some(left @ [_, ..]) = elements.get_mut(done as usize..) {
+        let (count, work) = command.work_on_some(host, left);
         if work == UNFINISHED {
             worked = Worked::Preempted;
             break;
         }
-        done += 1;
+        done += count;
         if budget.spend(host, work, done == rest.count) {
             worked = Worked::Preempted;
             break;

@@ -37,10 +37,10 @@ use crate::{
         control::{self, Revoked},
         faults,
         lookup::lookup,
-        map::Maps,
+        map::{self, Maps},
         query::{query, query_device},
         single,
-        unmap::Unmaps,
+        unmap::{self, Unmaps},
         window,
     },
     host::{Domain, Host, Progress},
@@ -285,12 +285,16 @@ impl<H: Host> Command<H> for MapCommand<'_, H> {
     fn work(&mut self, host: &H, element: &mut Map) -> u32 {
         let frames = element.nr_frames;
         let result = self.maps.map(host, element);
-        if let Err(error) = &result {
-            log::debug!("{} map: {error:?}", self.caller.id());
-        }
-        element.status = status(result);
+        element.status = map::status::<H>(self.caller, result);
         // A run that failed at its last frame was as much work as one that did not.
         frames.clamp(1, XEN_GDMA_MAX_FRAMES)
+    }
+
+    fn work_on_some(&mut self, host: &H, elements: &mut [Map]) -> (u32, u32) {
+        match (self.maps.map_neighbours(host, elements), elements) {
+            (0, [first, ..]) => (1, self.work(host, first)),
+            (count, _) => (count, count),
+        }
     }
 
     fn undo(&mut self, host: &H, elements: &[Map]) {
@@ -318,10 +322,17 @@ impl<H: Host> Command<H> for UnmapCommand<'_, H> {
                 frames
             }
             Err(error) => {
-                log::debug!("{} unmap: {error:?}", self.caller.id());
-                element.status = Errno::from(error).wire();
+                element.status = unmap::status::<H, ()>(self.caller, Err(error));
                 1
             }
+        }
+    }
+
+    fn work_on_some(&mut self, host: &H, elements: &mut [Unmap]) -> (u32, u32) {
+        match (self.unmaps.unmap_neighbours(host, elements), elements) {
+            (Some((count, frames)), _) => (count, frames),
+            (None, [first, ..]) => (1, self.work(host, first)),
+            (None, []) => (0, UNFINISHED),
         }
     }
 

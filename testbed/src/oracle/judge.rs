@@ -90,7 +90,7 @@ impl Step<'_> {
         self.apply_until_map();
         let (mut first, mut done) = (None, 0);
         while done < frames {
-            let Some(&Event::Map { dfn, count, ok, .. }) = self.events.front() else {
+            let Some(&event @ Event::Map { dfn, count, ok, .. }) = self.events.front() else {
                 break;
             };
             self.events.pop_front();
@@ -98,9 +98,35 @@ impl Step<'_> {
             if !ok {
                 return first.map(|first| (first, done, false));
             }
-            done += count;
+            let taken = count.min(frames - done);
+            self.leave_to_next(event, taken);
+            done += taken;
         }
         first.map(|first| (first, done, true))
+    }
+
+    /// What the IOMMU was told of at once may be of several elements: what is behind the
+    /// first `taken` frames is of the next.
+    fn leave_to_next(&mut self, event: Event, taken: u32) {
+        if let Event::Map {
+            domain,
+            context,
+            dfn,
+            mfn,
+            count,
+            ok,
+        } = event
+            && count > taken
+        {
+            self.events.push_front(Event::Map {
+                domain,
+                context,
+                dfn: dfn + u64::from(taken),
+                mfn: mfn + u64::from(taken),
+                count: count - taken,
+                ok,
+            });
+        }
     }
 
     pub(super) fn check_place(&self, op: &Map, daddr: u64) {

@@ -15,7 +15,7 @@ use std::sync::{
 
 use hv::{
     addr::{DomId, GrantRef},
-    grant::{Pin, Usage, active::PinKind, pin::CopyPin, version::VersionError},
+    grant::{OpenTable, Pin, Usage, active::PinKind, pin::CopyPin, version::VersionError},
     host::{Domain, IoMemory},
 };
 use hypercall_abi::grant::{
@@ -82,7 +82,13 @@ fn two_uses_of_one_entry() {
             let (world, granter) = (world.clone(), granter.clone());
             move || {
                 let holder = DomId(HOLDER);
-                let taken = Pin::take(&world, &granter, GrantRef(8), holder, usage(write));
+                let taken = Pin::take(
+                    &world,
+                    &OpenTable::of(&granter),
+                    GrantRef(8),
+                    holder,
+                    usage(write),
+                );
                 let pin = taken.expect("granted");
                 let wanted = GTF_READING | if write { GTF_WRITING } else { 0 };
                 let seen = flags_v1(&granter, 8);
@@ -241,7 +247,7 @@ fn revocation_in_version_2() {
         let other = thread::spawn(guest);
         let taken = Pin::take(
             &world,
-            &granter,
+            &OpenTable::of(&granter),
             GrantRef(gref as u32),
             DomId(HOLDER),
             usage(true),

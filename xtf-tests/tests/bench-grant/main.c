@@ -19,6 +19,8 @@
  *  ours-reg-1    the same with everything in registers, a page a call
  *  ours-args-<n>      as ours, and
  *  ours-args-run-<n>  as ours-run, with the array in registered memory
+ *  own-args-<n>       as ours-args, with frames of this domain's that lie apart
+ *  own-args-run-<n>   as ours-args-run, with frames of its that follow each other
  *
  * and prints one line for each:
  *
@@ -56,6 +58,11 @@ static uint8_t granted[NR_PAGES * PAGE_SIZE] __page_aligned_bss;
  * has to stay small for the clone, and well below what the domain has.
  */
 #define WINDOW      MB(32)
+
+/* Own frames for devices: memory that nothing else is done with, above that. */
+#define OWN_FRAMES  (MB(64) >> PAGE_SHIFT)
+/* From one to the next that lie apart; odd, so that no table has them in a row. */
+#define OWN_STRIDE  67
 
 /* The clone's side writes, this side reads through a page of its own. */
 static struct mailbox {
@@ -236,14 +243,28 @@ static void *place(void *element, bool registered)
     return registered ? _p(_u(element) - _u(&arrays)) : element;
 }
 
+/* How the pages get to the device. */
+struct way {
+    const char *variant;
+    /* The array is in registered memory. */
+    bool registered;
+    /* Of this domain, and not granted. */
+    bool own;
+    /* A batch is one element, not many. */
+    bool run;
+};
+
 /* @nr elements of @frames pages each, over the granted pages. */
-static void prepare_gdma(domid_t domid, unsigned int nr, unsigned int frames)
+static void prepare_gdma(domid_t domid, const struct way *way, unsigned int nr,
+                         unsigned int frames)
 {
     for ( unsigned int i = 0; i < nr; i++ )
         dma_maps[i] = (struct xen_gdma_map){
-            .kind = XEN_GDMA_MAP_GRANT,
-            .domid = domid,
-            .source = FIRST_REF + i * frames,
+            .kind = way->own ? XEN_GDMA_MAP_OWN : XEN_GDMA_MAP_GRANT,
+            .domid = way->own ? 0 : domid,
+            .source = !way->own ? FIRST_REF + i * frames
+                      : way->run ? OWN_FRAMES + i * frames
+                                 : OWN_FRAMES + i * OWN_STRIDE,
             .nr_frames = frames,
             .flags = XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE,
         };
@@ -263,29 +284,30 @@ static bool prepare_dma_unmaps(unsigned int nr)
     return true;
 }
 
-/* Each call has @batch elements of @frames pages. */
-static void measure_gdma(domid_t domid, const char *variant,
-                         unsigned int batch, unsigned int frames,
-                         bool registered)
+/* Each call has @pages pages. */
+static void measure_gdma(domid_t domid, const struct way *way,
+                         unsigned int pages)
 {
-    const unsigned int form = registered ? XEN_GDMA_ARGS_REGISTERED : 0;
+    const unsigned int form = way->registered ? XEN_GDMA_ARGS_REGISTERED : 0;
+    const unsigned int batch = way->run ? 1 : pages;
+    const unsigned int frames = way->run ? pages : 1;
     unsigned int nr = NR_PAGES / frames;
     uint64_t map_ticks = 0, unmap_ticks = 0, start;
     char name[24];
     long rc = 0;
 
-    snprintf(name, sizeof(name), "%s-%u", variant, batch * frames);
+    snprintf(name, sizeof(name), "%s-%u", way->variant, pages);
     if ( !begin_phase(name) )
         return;
 
     for ( unsigned long round = 0; round < rounds; round++ )
     {
-        prepare_gdma(domid, nr, frames);
+        prepare_gdma(domid, way, nr, frames);
 
         start = read_ticks();
         for ( unsigned int i = 0; i < nr; i += batch )
             rc |= gdma_op(XEN_GDMA_OP_MAP | form,
-                          place(&dma_maps[i], registered), batch);
+                          place(&dma_maps[i], way->registered), batch);
         map_ticks += read_ticks() - start;
 
         if ( rc || !prepare_dma_unmaps(nr) )
@@ -295,7 +317,7 @@ static void measure_gdma(domid_t domid, const char *variant,
         start = read_ticks();
         for ( unsigned int i = 0; i < nr; i += batch )
             rc |= gdma_op(XEN_GDMA_OP_UNMAP | form,
-                          place(&dma_unmaps[i], registered), batch);
+                          place(&dma_unmaps[i], way->registered), batch);
         unmap_ticks += read_ticks() - start;
 
         for ( unsigned int i = 0; i < nr; i++ )
@@ -303,9 +325,9 @@ static void measure_gdma(domid_t domid, const char *variant,
                 return xtf_error("%s: unmapping failed: %ld\n", name, rc);
     }
 
-    print_figure(variant, "map", batch * frames, rounds * nr / batch,
+    print_figure(way->variant, "map", pages, rounds * nr / batch,
                  rounds * NR_PAGES, map_ticks);
-    print_figure(variant, "unmap", batch * frames, rounds * nr / batch,
+    print_figure(way->variant, "unmap", pages, rounds * nr / batch,
                  rounds * NR_PAGES, unmap_ticks);
     end_phase(name);
 }
@@ -362,6 +384,15 @@ static bool register_arrays(void)
 static void measure_all(domid_t domid)
 {
     static const unsigned int batches[] = { 1, 16, 128 };
+    static const struct way ways[] = {
+        { .variant = "ours" },
+        { .variant = "ours-run", .run = true },
+        { .variant = "ours-args", .registered = true },
+        { .variant = "ours-args-run", .registered = true, .run = true },
+        { .variant = "own-args", .registered = true, .own = true },
+        { .variant = "own-args-run", .registered = true, .own = true, .run = true },
+    };
+    bool registered = false;
     struct xen_gdma_query query;
     bool dma = gdma_query(&query) == 0 &&
                (query.capabilities & XEN_GDMA_CAP_DEFAULT_CONTEXT);
@@ -374,20 +405,18 @@ static void measure_all(domid_t domid)
     for ( unsigned int i = 0; i < ARRAY_SIZE(batches); i++ )
         measure_gnttab(domid, batches[i]);
 
-    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
-        measure_gdma(domid, "ours", batches[i], 1, false);
+    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(ways); i++ )
+    {
+        if ( ways[i].registered && !registered )
+        {
+            if ( !register_arrays() )
+                return xtf_error("The arrays' memory cannot be registered\n");
+            registered = true;
+        }
 
-    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
-        measure_gdma(domid, "ours-run", 1, batches[i], false);
-
-    if ( dma && !register_arrays() )
-        return xtf_error("The arrays' memory cannot be registered\n");
-
-    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
-        measure_gdma(domid, "ours-args", batches[i], 1, true);
-
-    for ( unsigned int i = 0; dma && i < ARRAY_SIZE(batches); i++ )
-        measure_gdma(domid, "ours-args-run", 1, batches[i], true);
+        for ( unsigned int j = 0; j < ARRAY_SIZE(batches); j++ )
+            measure_gdma(domid, &ways[i], batches[j]);
+    }
 
     if ( dma )
         measure_registers(domid);

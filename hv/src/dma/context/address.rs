@@ -113,15 +113,15 @@ impl Addresses {
         Ok(())
     }
 
-    /// Gives out a frame.
-    pub fn take(&mut self, index: usize) {
-        self.in_use.set(index, true);
-        self.search_from(index + 1);
-    }
-
     /// Gives out `count` frames, which are free.
     pub fn take_run(&mut self, first: usize, count: usize) {
-        if let Some(frames) = self.in_use.get_mut(first..first + count) {
+        let (word, bit) = (first / BITS_PER_WORD, first % BITS_PER_WORD);
+        if (1..=BITS_PER_WORD - bit).contains(&count) {
+            // The usual case: bits of one word.
+            if let Some(word) = self.in_use.as_raw_mut_slice().get_mut(word) {
+                *word |= u64::MAX >> (BITS_PER_WORD - count) << bit;
+            }
+        } else if let Some(frames) = self.in_use.get_mut(first..first + count) {
             frames.fill(true);
         }
         self.search_from(first + count);
@@ -136,7 +136,10 @@ impl Addresses {
 
     /// Takes a frame back.
     pub fn give_back(&mut self, index: usize) {
-        self.in_use.set(index, false);
+        let word = self.in_use.as_raw_mut_slice();
+        if let Some(word) = word.get_mut(index / BITS_PER_WORD) {
+            *word &= !(1 << (index % BITS_PER_WORD));
+        }
     }
 
     /// The next search begins at `index`, or at the start if that is behind the end.

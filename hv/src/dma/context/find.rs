@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Finding a mapping: by handle, by device frame, by guest frame.
 
-use super::{
-    Context, DmaPin, Handle, NONE, PAGES_PER_CHUNK, Source, handle::MappingState, page::PageState,
-    source_at,
-};
+use super::{Context, Handle, NONE, Source, handle::MappingState, page::Reach};
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef},
     host::Host,
@@ -47,42 +44,8 @@ pub enum FoundSource {
 }
 
 impl<H: Host> Context<H> {
-    /// There is room in the index: [`Self::reserve`] has seen to it.
-    pub(super) fn link(&mut self, source: Source, index: u32) {
-        let pages = &self.chunks;
-        let source_of = |index| source_at(pages, index);
-        let older = self.by_source.newest(source, source_of);
-        self.by_source.put(source, index, older, source_of);
-        let older = older.unwrap_or(NONE);
-        if let Some(page) = self.page_mut(older) {
-            page.newer = index;
-        }
-        if let Some(page) = self.page_mut(index) {
-            page.next = older;
-            page.newer = NONE;
-        }
-    }
-
-    pub(super) fn unlink(&mut self, source: Source, index: u32) {
-        let Some((newer, next)) = self.page(index).map(|page| (page.newer, page.next)) else {
-            return;
-        };
-        if let Some(page) = self.page_mut(next) {
-            page.newer = newer;
-        }
-        if let Some(page) = self.page_mut(newer) {
-            page.next = next;
-        } else if next == NONE {
-            self.by_source.remove(source, index);
-        } else {
-            let pages = &self.chunks;
-            let source_of = |index| source_at(pages, index);
-            self.by_source.put(source, next, Some(index), source_of);
-        }
-    }
-
     pub(super) fn mapping_of(&self, slot: u32) -> Option<Mapping> {
-        let mapping = self.mappings.get(slot as usize)?;
+        let mapping = self.mappings.get(slot)?;
         let range = self.range?;
         (mapping.state == MappingState::Live).then_some(Mapping {
             handle: Handle::new(slot, mapping.generation),
@@ -105,21 +68,21 @@ impl<H: Host> Context<H> {
             .filter(|mapping| mapping.handle.generation() == handle.generation())
     }
 
+    /// The mapping that a device frame belongs to, if it is no window's.
+    pub fn mapping_at(&self, dfn: Dfn) -> Option<Mapping> {
+        let index = self.range?.index_of(dfn)? as u32;
+        self.mapping_of(self.pages.get(index)?.mapping())
+    }
+
     fn found(&self, index: u32) -> Option<Found> {
-        let page = self.page(index)?;
-        let PageState::Mapped(pin) = &page.state else {
+        let page = self.pages.get(index)?;
+        if page.reach() != Some(Reach::Mapped) {
             return None;
-        };
+        }
         Some(Found {
-            mapping: self.mapping_of(page.mapping)?,
+            mapping: self.mapping_of(page.mapping())?,
             dfn: self.range?.first.checked_add(u64::from(index))?,
-            source: match pin.get() {
-                DmaPin::Own { gfn, .. } => FoundSource::Own(*gfn),
-                DmaPin::Grant(pin) => FoundSource::Grant {
-                    granter: pin.granter(),
-                    gref: pin.gref(),
-                },
-            },
+            source: page.names()?,
         })
     }
 
@@ -132,8 +95,7 @@ impl<H: Host> Context<H> {
     }
 
     fn newest_of(&self, source: Source) -> Option<u32> {
-        let source_of = |index| source_at(&self.chunks, index);
-        self.by_source.newest(source, source_of)
+        self.by_source.newest(source, &self.pages)
     }
 
     /// Pages of a frame or reference, newest first: of mappings, of such as are being
@@ -141,7 +103,7 @@ impl<H: Host> Context<H> {
     fn pages_of(&self, source: Source) -> impl Iterator<Item = u32> {
         let first = self.newest_of(source);
         core::iter::successors(first, |&index| {
-            let next = self.page(index)?.next;
+            let next = self.pages.get(index)?.next;
             (next != NONE).then_some(next)
         })
     }
@@ -170,40 +132,23 @@ impl<H: Host> Context<H> {
         let mut page = self.newest_of(source);
         let mut given_up = true;
         while let Some(index) = page {
-            let Some((slot, next)) = self.page(index).map(|page| (page.mapping, page.next)) else {
+            let Some((slot, next)) = self
+                .pages
+                .get(index)
+                .map(|page| (page.mapping(), page.next))
+            else {
                 break;
             };
             page = (next != NONE).then_some(next);
-            match self.mappings.get_mut(slot as usize) {
-                Some(mapping) if mapping.state == MappingState::Reserved => mapping.doomed = true,
-                Some(mapping) if mapping.state == MappingState::Live => {}
+            let mapping = self.mappings.get_mut(slot);
+            match mapping.map(|mapping| &mut mapping.state) {
+                Some(state @ (MappingState::Reserved | MappingState::Doomed)) => {
+                    *state = MappingState::Doomed;
+                }
+                Some(MappingState::Live) => {}
                 _ => given_up = false,
             }
         }
         given_up
-    }
-
-    /// Calls `each` with every frame that is pinned: device frame, machine frame,
-    /// and whether the IOMMU translates it (if not, it waits for a flush). For
-    /// diagnosis and for the oracle of the tests.
-    pub fn for_each_page(&self, mut each: impl FnMut(Dfn, &DmaPin<H::Frame>, bool)) {
-        let Some(range) = self.range else {
-            return;
-        };
-        for (index, page) in self.chunks.iter().enumerate().flat_map(|(chunk, pages)| {
-            let first = chunk * PAGES_PER_CHUNK;
-            pages
-                .pages
-                .iter()
-                .enumerate()
-                .map(move |(offset, page)| (first + offset, page))
-        }) {
-            let dfn = Dfn::new(range.first.number() + index as u64);
-            match &page.state {
-                PageState::Mapped(pin) => each(dfn, pin.get(), true),
-                PageState::FlushPending(pin) => each(dfn, pin.get(), false),
-                PageState::Free | PageState::Reserved | PageState::Pinned(_) => {}
-            }
-        }
     }
 }

@@ -2,8 +2,11 @@
 //! Names of mappings: slots with generations, so that a name is never given out
 //! twice.
 
-use super::{Context, Mapping, NONE, ReserveError};
-use crate::{addr::Access, host::Host};
+use super::{Context, Mapping, NONE, ReserveError, blocks::Blocks};
+use crate::{
+    addr::Access,
+    host::{Host, OutOfMemory},
+};
 
 /// Names one mapping, once: a slot's number plus the generation of its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,10 +38,10 @@ impl Handle {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MappingState {
-    Free {
-        next: u32,
-    },
+    Free,
     Reserved,
+    /// The same, and its granter has taken back what it is of.
+    Doomed,
     Live,
     /// Its records are those of a window.
     Window,
@@ -49,12 +52,82 @@ pub(super) enum MappingState {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MappingSlot {
     pub generation: u32,
-    pub state: MappingState,
+    /// Index of its first page; of a free slot, the next free one.
     pub first: u32,
     pub count: u32,
     pub access: Access,
-    /// It is being made, and its granter has taken back what it is of.
-    pub doomed: bool,
+    pub state: MappingState,
+}
+
+/// 256 of them in a page of memory.
+const _: () = assert!(size_of::<MappingSlot>() == 16);
+const SLOTS_PER_BLOCK: usize = 256;
+
+/// All slots of a context.
+pub(super) struct Slots {
+    slots: Blocks<MappingSlot, SLOTS_PER_BLOCK>,
+    /// Those that were ever used.
+    len: u32,
+    /// First of those that are free and were used.
+    free: u32,
+}
+
+impl Slots {
+    /// None.
+    pub const NONE: Self = Self {
+        slots: Blocks::EMPTY,
+        len: 0,
+        free: NONE,
+    };
+
+    /// There will be at most so many, but for those that are retired.
+    pub fn plan(&mut self, slots: usize) -> Result<(), OutOfMemory> {
+        self.slots.plan(slots)
+    }
+
+    /// Slots that were ever used.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// One of them.
+    #[inline]
+    pub fn get(&self, slot: u32) -> Option<&MappingSlot> {
+        self.slots.get(slot)
+    }
+
+    /// The same.
+    #[inline]
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut MappingSlot> {
+        self.slots.get_mut(slot)
+    }
+
+    /// Makes sure that there is a free one. New ones have this generation.
+    #[inline]
+    fn make_free(&mut self, generation: u32) -> Result<(), OutOfMemory> {
+        if self.free != NONE {
+            return Ok(());
+        }
+        if self.len() == self.slots.len() {
+            self.slots.grow(|| MappingSlot {
+                generation,
+                first: NONE,
+                count: 0,
+                access: Access::READ,
+                state: MappingState::Free,
+            })?;
+        }
+        self.free = self.len;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Drops the last one. Nothing is allocated any more.
+    fn pop(&mut self) {
+        self.free = NONE;
+        self.len = self.len.saturating_sub(1);
+        self.slots.shrink(self.len());
+    }
 }
 
 impl<H: Host> Context<H> {
@@ -64,35 +137,20 @@ impl<H: Host> Context<H> {
         count: u32,
         access: Access,
     ) -> Result<u32, ReserveError> {
-        if self.free_mapping == NONE {
-            self.mappings
-                .try_reserve(1)
-                .map_err(|_| ReserveError::OutOfMemory)?;
-            self.free_mapping = self.mappings.len() as u32;
-            self.mappings.push(MappingSlot {
-                generation: self.first_generation,
-                state: MappingState::Free { next: NONE },
-                first: 0,
-                count: 0,
-                access,
-                doomed: false,
-            });
-        }
-        let slot = self.free_mapping;
-        let mapping = self
-            .mappings
-            .get_mut(slot as usize)
-            .ok_or(ReserveError::OutOfMemory)?;
-        if let MappingState::Free { next } = mapping.state {
-            self.free_mapping = next;
-        }
+        let slots = &mut self.mappings;
+        slots
+            .make_free(self.first_generation)
+            .map_err(|_| ReserveError::OutOfMemory)?;
+        let slot = slots.free;
+        let mapping = slots.slots.get_mut(slot);
+        let mapping = mapping.ok_or(ReserveError::OutOfMemory)?;
+        slots.free = mapping.first;
         *mapping = MappingSlot {
             generation: mapping.generation + 1,
-            state: MappingState::Reserved,
             first,
             count,
             access,
-            doomed: false,
+            state: MappingState::Reserved,
         };
         self.last_generation = self.last_generation.max(mapping.generation);
         Ok(slot)
@@ -106,13 +164,14 @@ impl<H: Host> Context<H> {
 
     /// The mapping's name may be used for another one, under a new generation.
     pub(super) fn free_mapping(&mut self, slot: u32) {
-        let next = self.free_mapping;
-        if let Some(mapping) = self.mappings.get_mut(slot as usize) {
+        let next = self.mappings.free;
+        if let Some(mapping) = self.mappings.get_mut(slot) {
             if mapping.generation == u32::MAX {
                 mapping.state = MappingState::Retired;
             } else {
-                mapping.state = MappingState::Free { next };
-                self.free_mapping = slot;
+                mapping.state = MappingState::Free;
+                mapping.first = next;
+                self.mappings.free = slot;
             }
         }
     }
@@ -120,17 +179,16 @@ impl<H: Host> Context<H> {
     /// The live mapping with the highest slot, for the release of everything.
     /// `None` also if there is one higher up that another vcpu is making.
     pub fn any_mapping(&mut self) -> Option<Mapping> {
-        while let Some(last) = self.mappings.len().checked_sub(1) {
-            if let Some(mapping) = self.mapping_of(last as u32) {
+        while let Some(last) = self.mappings.len.checked_sub(1) {
+            if let Some(mapping) = self.mapping_of(last) {
                 return Some(mapping);
             }
-            let state = self.mappings.last().map(|slot| slot.state);
-            if matches!(state, Some(MappingState::Reserved | MappingState::Window)) {
-                return None;
+            match self.mappings.get(last).map(|slot| slot.state) {
+                Some(MappingState::Reserved | MappingState::Doomed | MappingState::Window) => {
+                    return None;
+                }
+                _ => self.mappings.pop(),
             }
-            // Nobody allocates any more, so the free list may lose its members.
-            self.free_mapping = NONE;
-            self.mappings.pop();
         }
         None
     }
@@ -138,7 +196,7 @@ impl<H: Host> Context<H> {
     /// The mapping cannot be taken back: it loses its name, and its frames stay
     /// pinned for ever.
     pub fn disown(&mut self, mapping: &Mapping) {
-        if let Some(slot) = self.mappings.get_mut(mapping.handle.slot() as usize) {
+        if let Some(slot) = self.mappings.get_mut(mapping.handle.slot()) {
             slot.state = MappingState::Retired;
             self.stuck += mapping.range.count as u32;
         }

@@ -9,79 +9,57 @@
 //! |---|---|
 //! | this one | the life of a mapping: reserve, place, commit, retire |
 //! | [`address`] | which device frames are free |
+//! | [`records`] | the records of all pages |
 //! | [`page`] | one page and what keeps it in place |
 //! | [`handle`] | names of mappings |
 //! | [`index`] | from what is mapped to where |
 //! | [`find`] | look-ups by handle, device frame and guest frame |
+//! | [`neighbours`] | mappings of one page each that are made together |
 //! | [`pending`] | what waits for a flush |
 //! | [`window`] | mappings of any size |
 //! | [`hold`] | what keeps the frames of a window in place |
-//! | [`chunks`] | a list that never moves its elements |
+//! | [`blocks`], [`chunks`] | lists that never move their elements |
 
 mod address;
+mod blocks;
 mod chunks;
 mod find;
 mod handle;
 mod hold;
 mod index;
+mod neighbours;
 mod page;
 mod pending;
+mod records;
 mod window;
 
 use alloc::vec::Vec;
 
 use self::{
     address::Addresses,
-    handle::{MappingSlot, MappingState},
+    handle::{MappingState, Slots},
     index::Index,
-    page::{Page, PageState},
+    page::Page,
     pending::Extent,
+    records::Records,
 };
 pub use self::{
     find::{Found, FoundSource, Mapping},
     handle::Handle,
     hold::Piece,
+    neighbours::Neighbours,
     page::{DmaPin, Source},
     pending::Chain,
     window::{Maker, NewWindow, Phase, Taken, Window},
 };
-use super::{quota::Quota, unflushed::Unflushed};
+use super::quota::Quota;
 use crate::{
     addr::{Access, Dfn, DfnRange, Mfn},
-    host::{FlushFlags, Frame, Host},
+    host::{FlushFlags, Host},
 };
 
-/// Pages whose records are allocated together: on Xen, where a record has 48 bytes, what
-/// fits into a page of memory. What is larger has an address range of its own there, and
-/// all CPUs flush their TLBs when it goes.
-const PAGES_PER_CHUNK: usize = 85;
 /// Frames that the IOMMU is told of at a time. They are on Xen's stack.
 const FRAMES_PER_BATCH: usize = 32;
-/// So many chunks without a used page keep their records.
-const MOST_IDLE_CHUNKS: u32 = 4;
-
-/// The records of [`PAGES_PER_CHUNK`] pages, or none.
-#[derive(Debug)]
-struct Chunk<F> {
-    pages: Vec<Page<F>>,
-    /// Pages that are not free.
-    used: u32,
-}
-
-impl<F> Default for Chunk<F> {
-    fn default() -> Self {
-        Self {
-            pages: Vec::new(),
-            used: 0,
-        }
-    }
-}
-/// What is pinned at a page.
-fn source_at<F: Frame>(chunks: &[Chunk<F>], index: u32) -> Option<Source> {
-    let index = index as usize;
-    let chunk = chunks.get(index / PAGES_PER_CHUNK)?;
-    chunk.pages.get(index % PAGES_PER_CHUNK)?.source()
-}
 
 /// End of a list.
 const NONE: u32 = u32::MAX;
@@ -122,17 +100,14 @@ pub struct Context<H: Host> {
     stuck: u32,
     /// Pages of mappings that are being made and have no pin yet.
     unplaced: u32,
-    /// Chunks with records of which none is used.
-    idle_chunks: u32,
     /// No new mappings.
     closed: bool,
     addresses: Addresses,
-    chunks: Vec<Chunk<H::Frame>>,
-    mappings: Vec<MappingSlot>,
+    pages: Records<H::Frame>,
+    mappings: Slots,
     /// All handles have later generations.
     first_generation: u32,
     last_generation: u32,
-    free_mapping: u32,
     by_source: Index,
     pending: Chain,
     /// By their first pages.
@@ -155,14 +130,12 @@ impl<H: Host> Context<H> {
             pinned: 0,
             stuck: 0,
             unplaced: 0,
-            idle_chunks: 0,
             closed: false,
             addresses: Addresses::none(),
-            chunks: Vec::new(),
-            mappings: Vec::new(),
+            pages: Records::NONE,
+            mappings: Slots::NONE,
             first_generation,
             last_generation: first_generation,
-            free_mapping: NONE,
             by_source: Index::new(),
             pending: Chain::EMPTY,
             windows: Vec::new(),
@@ -189,12 +162,14 @@ impl<H: Host> Context<H> {
             return Ok(range);
         }
         let count = usize::try_from(range.count).map_err(|_| ReserveError::OutOfMemory)?;
-        let chunks = count.div_ceil(PAGES_PER_CHUNK);
         let addresses = Addresses::free(count)?;
-        self.chunks
-            .try_reserve_exact(chunks)
+        let pages = Records::of(count)?;
+        // Each mapping and each source has a page at least.
+        self.mappings
+            .plan(count)
+            .and_then(|()| self.by_source.plan(count))
             .map_err(|_| ReserveError::OutOfMemory)?;
-        self.chunks.resize_with(chunks, Chunk::default);
+        self.pages = pages;
         self.addresses = addresses;
         self.range = Some(range);
         Ok(range)
@@ -212,67 +187,17 @@ impl<H: Host> Context<H> {
 
     /// Pages that have records, used or not.
     pub fn records(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.pages.len()).sum()
+        self.pages.count()
+    }
+
+    /// Most pages whose place in the index changed because of one other page.
+    pub fn most_moved(&self) -> u32 {
+        self.by_source.most_moved()
     }
 
     /// Frames pinned that will not come back.
     pub fn stuck(&self) -> u32 {
         self.stuck
-    }
-
-    fn page(&self, index: u32) -> Option<&Page<H::Frame>> {
-        let index = index as usize;
-        let chunk = self.chunks.get(index / PAGES_PER_CHUNK)?;
-        chunk.pages.get(index % PAGES_PER_CHUNK)
-    }
-
-    fn page_mut(&mut self, index: u32) -> Option<&mut Page<H::Frame>> {
-        let index = index as usize;
-        let chunk = self.chunks.get_mut(index / PAGES_PER_CHUNK)?;
-        chunk.pages.get_mut(index % PAGES_PER_CHUNK)
-    }
-
-    /// Makes sure that the pages from `first` on have records.
-    fn back(&mut self, first: usize, count: usize) -> Result<(), ReserveError> {
-        let last = first + count - 1;
-        for chunk in first / PAGES_PER_CHUNK..=last / PAGES_PER_CHUNK {
-            let chunk = self.chunks.get_mut(chunk).ok_or(ReserveError::OutOfRange)?;
-            if chunk.pages.is_empty() {
-                chunk
-                    .pages
-                    .try_reserve_exact(PAGES_PER_CHUNK)
-                    .map_err(|_| ReserveError::OutOfMemory)?;
-                chunk.pages.resize_with(PAGES_PER_CHUNK, || Page::FREE);
-                self.idle_chunks += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// One more page of a chunk that has records is used.
-    fn use_chunk(&mut self, index: usize) {
-        if let Some(chunk) = self.chunks.get_mut(index / PAGES_PER_CHUNK) {
-            if chunk.used == 0 {
-                self.idle_chunks -= 1;
-            }
-            chunk.used += 1;
-        }
-    }
-
-    /// One page less. Records that nobody uses are freed, but for a few: memory that is
-    /// no mapping's is nobody's quota.
-    fn leave_chunk(&mut self, index: usize) {
-        if let Some(chunk) = self.chunks.get_mut(index / PAGES_PER_CHUNK) {
-            chunk.used -= 1;
-            if chunk.used != 0 {
-                return;
-            }
-            if self.idle_chunks < MOST_IDLE_CHUNKS {
-                self.idle_chunks += 1;
-            } else {
-                chunk.pages = Vec::new();
-            }
-        }
     }
 
     /// Index of `count` consecutive free pages, at `wanted` if it must be there.
@@ -322,47 +247,54 @@ impl<H: Host> Context<H> {
         count: u32,
         access: Access,
     ) -> Result<Reservation, ReserveError> {
+        let (first, range) = self.make_room(range, wanted, count)?;
+        let slot = self.new_mapping(first, count, access)?;
+        for index in first..first + count {
+            self.pages.reserve(index, slot);
+        }
+        self.count_reserved(first, count);
+        Ok(Reservation { slot, first, range })
+    }
+
+    /// Finds `count` free device frames in a row, and makes sure that they have records
+    /// and that the index has room. Returns the index of the first page.
+    fn make_room(
+        &mut self,
+        range: DfnRange,
+        wanted: Option<Dfn>,
+        count: u32,
+    ) -> Result<(u32, DfnRange), ReserveError> {
         // Room for everybody's pages that are not placed yet, so that placing needs none.
-        let pages = &self.chunks;
         self.by_source
-            .reserve(self.unplaced as usize + count as usize, |index| {
-                source_at(pages, index)
-            })
+            .reserve(self.unplaced + count, &mut self.pages)
             .map_err(|_| ReserveError::OutOfMemory)?;
         let first = self.find_place(range, wanted, count as usize)?;
-        self.back(first, count as usize)?;
+        self.pages.back(first as u32, count)?;
         let dfn = range
             .first
             .checked_add(first as u64)
             .ok_or(ReserveError::OutOfRange)?;
-        let slot = self.new_mapping(first as u32, count, access)?;
-        for index in first..first + count as usize {
-            self.addresses.take(index);
-            if let Some(page) = self.page_mut(index as u32) {
-                page.state = PageState::Reserved;
-                page.mapping = slot;
-            }
-            self.use_chunk(index);
-        }
-        self.pinned += count;
-        self.unplaced += count;
-        Ok(Reservation {
-            slot,
-            first: first as u32,
-            range: DfnRange {
+        Ok((
+            first as u32,
+            DfnRange {
                 first: dfn,
                 count: u64::from(count),
             },
-        })
+        ))
     }
 
-    fn free_page(&mut self, quota: &Quota, index: u32) {
-        if let Some(page) = self.page_mut(index) {
-            *page = Page::FREE;
+    /// Pages are reserved: their device frames are not free any more.
+    fn count_reserved(&mut self, first: u32, count: u32) {
+        self.addresses.take_run(first as usize, count as usize);
+        self.pinned += count;
+        self.unplaced += count;
+    }
+
+    /// A page becomes free. Its quota is the caller's to give back.
+    fn free_page(&mut self, index: u32) {
+        if self.pages.free(index) {
             self.addresses.give_back(index as usize);
-            self.leave_chunk(index as usize);
             self.pinned -= 1;
-            quota.give_back(1);
         }
     }
 
@@ -370,17 +302,17 @@ impl<H: Host> Context<H> {
     pub fn place(&mut self, reservation: &Reservation, nth: u32, pin: DmaPin<H::Frame>) {
         let index = reservation.first + nth;
         let source = pin.source();
-        if let Some(page) = self.page_mut(index) {
-            page.state = PageState::Pinned(pin);
+        let page = self.pages.get_mut(index);
+        if page.is_some_and(|page| page.place(pin)) {
             self.unplaced -= 1;
-            self.link(source, index);
+            self.by_source.add(source, index, &mut self.pages);
         }
     }
 
     /// A granter has taken back what it granted, while the mapping was being made.
     pub fn is_doomed(&self, reservation: &Reservation) -> bool {
-        let mapping = self.mappings.get(reservation.slot as usize);
-        mapping.is_none_or(|mapping| mapping.doomed)
+        let mapping = self.mappings.get(reservation.slot);
+        mapping.is_none_or(|mapping| mapping.state == MappingState::Doomed)
     }
 
     /// Calls `each` with the machine frames of a reservation, some at a time: the first
@@ -392,9 +324,10 @@ impl<H: Host> Context<H> {
     ) -> Result<(), E> {
         if reservation.range.count == 1 {
             // The usual case: no array to fill.
-            return match self.page(reservation.first).map(|page| &page.state) {
-                Some(PageState::Pinned(pin)) => each(reservation.range.first, &[pin.mfn()]),
-                _ => Ok(()),
+            let page = self.pages.get(reservation.first);
+            return match page.and_then(Page::mfn) {
+                Some(mfn) => each(reservation.range.first, &[mfn]),
+                None => Ok(()),
             };
         }
         let mut batch = [const { Mfn::new(0) }; FRAMES_PER_BATCH];
@@ -404,10 +337,10 @@ impl<H: Host> Context<H> {
             let dfn = Dfn::new(reservation.range.first.number() + u64::from(before));
             let mut filled = 0;
             for (place, index) in batch.iter_mut().zip(&mut indices) {
-                let Some(PageState::Pinned(pin)) = self.page(index).map(|page| &page.state) else {
+                let Some(mfn) = self.pages.get(index).and_then(Page::mfn) else {
                     break;
                 };
-                *place = pin.mfn();
+                *place = mfn;
                 filled += 1;
             }
             let (mfns, _) = batch.split_at(filled);
@@ -421,7 +354,7 @@ impl<H: Host> Context<H> {
         for index in self.indices(&reservation) {
             self.set_mapped(index);
         }
-        let mapping = self.mappings.get_mut(reservation.slot as usize)?;
+        let mapping = self.mappings.get_mut(reservation.slot)?;
         mapping.state = MappingState::Live;
         Some(Handle::new(reservation.slot, mapping.generation))
     }
@@ -432,12 +365,8 @@ impl<H: Host> Context<H> {
 
     /// A device may reach the page from now on.
     fn set_mapped(&mut self, index: u32) {
-        let Some(page) = self.page_mut(index) else {
-            return;
-        };
-        match core::mem::replace(&mut page.state, PageState::Reserved) {
-            PageState::Pinned(pin) => page.state = PageState::Mapped(Unflushed::new(pin)),
-            other => page.state = other,
+        if let Some(page) = self.pages.get_mut(index) {
+            page.set_mapped();
         }
     }
 
@@ -449,23 +378,24 @@ impl<H: Host> Context<H> {
         reservation: &Reservation,
     ) -> Option<DmaPin<H::Frame>> {
         for index in self.indices(reservation) {
-            let Some(page) = self.page_mut(index) else {
+            let Some(page) = self.pages.get_mut(index) else {
                 continue;
             };
-            if page.mapping != reservation.slot {
+            if page.mapping() != reservation.slot {
                 continue;
             }
-            let state = core::mem::replace(&mut page.state, PageState::Reserved);
-            match state {
-                PageState::Pinned(pin) => {
-                    self.unlink(pin.source(), index);
-                    self.free_page(quota, index);
-                    return Some(pin);
-                }
-                _ => {
-                    self.unplaced -= 1;
-                    self.free_page(quota, index);
-                }
+            let Some(source) = page.source() else {
+                self.unplaced -= 1;
+                self.free_page(index);
+                quota.give_back(1);
+                continue;
+            };
+            self.by_source.remove(source, index, &mut self.pages);
+            let pin = self.pages.get_mut(index).and_then(Page::withdraw);
+            self.free_page(index);
+            quota.give_back(1);
+            if pin.is_some() {
+                return pin;
             }
         }
         self.free_mapping(reservation.slot);
@@ -487,7 +417,7 @@ impl<H: Host> Context<H> {
     /// that needs `flags`, its handle is stale.
     pub fn retire(&mut self, mapping: &Mapping, flags: FlushFlags) {
         let slot = mapping.handle.slot();
-        let Some(first) = self.mappings.get(slot as usize).map(|slot| slot.first) else {
+        let Some(first) = self.mappings.get(slot).map(|slot| slot.first) else {
             return;
         };
         for index in first..first + mapping.range.count as u32 {

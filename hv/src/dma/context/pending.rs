@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What waits for an IOTLB flush, and what the flushes under way cover.
 
-use super::{Context, DmaPin, Mapping, NONE, Reservation, page::PageState};
+use super::{Context, DmaPin, Mapping, NONE, Reservation};
 use crate::{
     addr::DfnRange,
-    dma::quota::Quota,
     host::{FlushFlags, Flushed, Host},
 };
 
@@ -63,30 +62,25 @@ impl Chain {
 
 impl<H: Host> Context<H> {
     pub(super) fn set_pending(&mut self, index: u32) {
-        let head = self.pending.head;
-        let Some(page) = self.page_mut(index) else {
+        let Some(page) = self.pages.get_mut(index) else {
             return;
         };
-        match core::mem::replace(&mut page.state, PageState::Reserved) {
-            PageState::Mapped(pin) => {
-                let source = pin.get().source();
-                page.state = PageState::FlushPending(pin);
-                self.unlink(source, index);
-                if let Some(page) = self.page_mut(index) {
-                    page.newer = NONE;
-                    page.next = head;
-                    page.mapping = NONE;
-                }
-                self.pending.head = index;
-                self.pending.extent.cover(Extent {
-                    first: index,
-                    last: index,
-                    flags: FlushFlags::NONE,
-                });
-                self.pending.count += 1;
-            }
-            other => page.state = other,
+        let source = page.source();
+        let (true, Some(source)) = (page.set_pending(), source) else {
+            return;
+        };
+        self.by_source.remove(source, index, &mut self.pages);
+        if let Some(page) = self.pages.get_mut(index) {
+            page.newer = NONE;
+            page.next = self.pending.head;
         }
+        self.pending.head = index;
+        self.pending.extent.cover(Extent {
+            first: index,
+            last: index,
+            flags: FlushFlags::NONE,
+        });
+        self.pending.count += 1;
     }
 
     /// Frames that wait for a flush.
@@ -103,8 +97,7 @@ impl<H: Host> Context<H> {
 
     /// The next flush must also cover this mapping, which stays.
     pub fn note_flush(&mut self, mapping: &Mapping, flags: FlushFlags) {
-        let slot = mapping.handle.slot() as usize;
-        if let Some(slot) = self.mappings.get(slot) {
+        if let Some(slot) = self.mappings.get(mapping.handle.slot()) {
             self.pending.extent.cover(Extent {
                 first: slot.first,
                 last: slot.first + slot.count - 1,
@@ -155,41 +148,30 @@ impl<H: Host> Context<H> {
     pub fn return_pending(&mut self, chain: Chain) {
         self.pending.extent.cover(chain.extent);
         let mut last = chain.head;
-        while let Some(next) = self.page(last).map(|page| page.next) {
+        while let Some(next) = self.pages.get(last).map(|page| page.next) {
             if next == NONE {
                 break;
             }
             last = next;
         }
         let head = self.pending.head;
-        if let Some(page) = self.page_mut(last) {
+        if let Some(page) = self.pages.get_mut(last) {
             page.next = head;
             self.pending.head = chain.head;
             self.pending.count += chain.count;
         }
     }
 
-    /// The flush succeeded: the next frame's pin, whose device frame is free now.
-    pub fn take_flushed(
-        &mut self,
-        quota: &Quota,
-        chain: &mut Chain,
-        proof: &Flushed,
-    ) -> Option<DmaPin<H::Frame>> {
+    /// The flush succeeded: the next frame's pin, whose device frame is free now. Its quota
+    /// is the caller's to give back.
+    pub fn take_flushed(&mut self, chain: &mut Chain, proof: &Flushed) -> Option<DmaPin<H::Frame>> {
         let index = chain.head;
-        let page = self.page_mut(index)?;
+        let page = self.pages.get_mut(index)?;
         let next = page.next;
-        match core::mem::replace(&mut page.state, PageState::Reserved) {
-            PageState::FlushPending(pin) => {
-                chain.head = next;
-                chain.count -= 1;
-                self.free_page(quota, index);
-                Some(pin.after(proof))
-            }
-            other => {
-                page.state = other;
-                None
-            }
-        }
+        let pin = page.take_flushed(proof)?;
+        chain.head = next;
+        chain.count -= 1;
+        self.free_page(index);
+        Some(pin)
     }
 }

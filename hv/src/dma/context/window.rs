@@ -313,7 +313,7 @@ impl<H: Host> Context<H> {
     }
 
     fn name_window(&mut self, slot: u32) -> Option<Handle> {
-        let mapping = self.mappings.get_mut(slot as usize)?;
+        let mapping = self.mappings.get_mut(slot)?;
         mapping.state = MappingState::Window;
         Some(Handle::new(slot, mapping.generation))
     }

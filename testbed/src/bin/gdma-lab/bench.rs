@@ -109,6 +109,8 @@ fn measure_device(
         (Variant::OursReg, &machines.ours),
         (Variant::OursArgs, &machines.ours),
         (Variant::OursArgsRun, &machines.ours),
+        (Variant::OwnArgs, &machines.ours),
+        (Variant::OwnArgsRun, &machines.ours),
     ];
     for (variant, machine) in variants {
         let bench = Bench {

@@ -34,6 +34,12 @@ pub enum Variant {
     /// As `OursRun`, likewise.
     #[serde(rename = "ours-args-run")]
     OursArgsRun,
+    /// As `OursArgs`, with frames of the domain's own that lie apart.
+    #[serde(rename = "own-args")]
+    OwnArgs,
+    /// As `OursArgsRun`, with frames of its own that follow each other.
+    #[serde(rename = "own-args-run")]
+    OwnArgsRun,
     #[serde(rename = "xen-c")]
     XenC,
     /// Nobody's: what the machine costs anyway.
@@ -49,6 +55,8 @@ impl fmt::Display for Variant {
             Self::OursReg => "ours-reg",
             Self::OursArgs => "ours-args",
             Self::OursArgsRun => "ours-args-run",
+            Self::OwnArgs => "own-args",
+            Self::OwnArgsRun => "own-args-run",
             Self::XenC => "xen-c",
             Self::Xen => "xen",
         })
@@ -65,6 +73,8 @@ impl FromStr for Variant {
             "ours-reg" => Ok(Self::OursReg),
             "ours-args" => Ok(Self::OursArgs),
             "ours-args-run" => Ok(Self::OursArgsRun),
+            "own-args" => Ok(Self::OwnArgs),
+            "own-args-run" => Ok(Self::OwnArgsRun),
             "xen" => Ok(Self::Xen),
             "xen-c" => Ok(Self::XenC),
             _ => Err(()),

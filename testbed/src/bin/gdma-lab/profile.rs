@@ -132,12 +132,12 @@ impl Profile<'_> {
         let (map, unmap, count) = match self.variant {
             Variant::Ours => (XEN_GDMA_OP_MAP, XEN_GDMA_OP_UNMAP, Some(batch)),
             Variant::OursRun => (XEN_GDMA_OP_MAP, XEN_GDMA_OP_UNMAP, Some(1)),
-            Variant::OursArgs => (
+            Variant::OursArgs | Variant::OwnArgs => (
                 registered(XEN_GDMA_OP_MAP),
                 registered(XEN_GDMA_OP_UNMAP),
                 Some(batch),
             ),
-            Variant::OursArgsRun => (
+            Variant::OursArgsRun | Variant::OwnArgsRun => (
                 registered(XEN_GDMA_OP_MAP),
                 registered(XEN_GDMA_OP_UNMAP),
                 Some(1),

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A granter's table that stays open while several references are pinned or given back.
+
+use super::table::Frames;
+use crate::{
+    host::{Domain, Host},
+    sync::ReadWriteLock,
+};
+
+type ReadGuard<'a, H> =
+    <<H as Host>::ReadWrite<Frames<H>> as ReadWriteLock<Frames<H>>>::ReadGuard<'a>;
+
+/// A domain as granter, and its table if it has one, which is locked for reading.
+pub struct OpenTable<'a, H: Host> {
+    pub(super) granter: &'a H::Domain,
+    pub(super) frames: Option<ReadGuard<'a, H>>,
+}
+
+impl<'a, H: Host> OpenTable<'a, H> {
+    /// Takes the table's lock for reading, until the value is dropped.
+    #[inline]
+    pub fn of(granter: &'a H::Domain) -> Self {
+        Self {
+            granter,
+            frames: granter.state().map(|state| state.grants.read()),
+        }
+    }
+
+    /// Whose table it is.
+    pub fn granter(&self) -> &'a H::Domain {
+        self.granter
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What a context keeps grows in bounded steps, however much there is already.
+
+use hv::host::Domain;
+use hypercall_abi::{
+    command::{XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_UNMAP},
+    lookup::Lookup,
+    mapping::{Map, Unmap},
+};
+use testbed::{
+    elements::{READ, lookup_gaddr, map_own, unmap_handle},
+    model::{DomainSetup, hypercall::Number},
+    oracle::Checked,
+    row::ROW,
+    scene::{BACKEND, scene_with},
+};
+
+/// Frames, each of them mapped at two device addresses: several doublings of the index.
+const FRAMES: u64 = 3_000;
+/// A bucket has one page on average, two just before it is split. That one of twelve
+/// thousand has more than 16 happens less than once in a million runs.
+const MOST_IN_A_BUCKET: u32 = 16;
+
+fn call<T>(checked: &Checked, cmd: u32, ops: &mut [T])
+where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable + Copy,
+{
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    assert_eq!(vcpu.call_with(Number::GrantDma, cmd, ops).value, 0);
+}
+
+fn map_each(checked: &Checked) -> Vec<Map> {
+    let mut maps: Vec<Map> = (0..FRAMES).map(|nth| map_own(ROW + nth, 1, READ)).collect();
+    for maps in maps.chunks_mut(512) {
+        call(checked, XEN_GDMA_OP_MAP, maps);
+        assert!(maps.iter().all(|map| map.status == 0));
+    }
+    maps
+}
+
+fn most_moved(checked: &Checked) -> u32 {
+    let backend = checked.machine.find(BACKEND).expect("a domain");
+    let dma = &backend.state().expect("state").dma;
+    let space = dma.space(&checked.machine, 0).expect("a context");
+    space.most_moved()
+}
+
+/// Mapping `nth`, newest first, of a frame.
+fn find(checked: &Checked, gfn: u64, nth: u32) -> Lookup {
+    let mut ops = [lookup_gaddr(gfn * 4096, nth)];
+    call(checked, XEN_GDMA_OP_LOOKUP, &mut ops);
+    ops[0]
+}
+
+#[test]
+fn the_index_grows_by_one_bucket_at_a_time() {
+    let checked = scene_with(DomainSetup {
+        max_pins: 2 * FRAMES as u32,
+        ..DomainSetup::pvh(BACKEND)
+    });
+    checked.machine.populate_in_a_row(BACKEND, ROW, FRAMES);
+    let (older, newer) = (map_each(&checked), map_each(&checked));
+    let moved = most_moved(&checked);
+    assert!((1..=MOST_IN_A_BUCKET).contains(&moved), "{moved} moved");
+    for (nth, (older, newer)) in (0..).zip(older.iter().zip(&newer)) {
+        assert_eq!(find(&checked, ROW + nth, 0).handle, newer.handle);
+        assert_eq!(find(&checked, ROW + nth, 1).handle, older.handle);
+        assert_eq!(find(&checked, ROW + nth, 2).status, -2);
+    }
+    // Of every other frame the newer one goes, of the others the older one.
+    let (gone, stay): (Vec<&Map>, Vec<&Map>) = older
+        .iter()
+        .zip(&newer)
+        .enumerate()
+        .map(|(nth, (older, newer))| match nth % 2 {
+            0 => (newer, older),
+            _ => (older, newer),
+        })
+        .unzip();
+    let mut unmaps: Vec<Unmap> = gone.iter().map(|map| unmap_handle(map.handle)).collect();
+    for unmaps in unmaps.chunks_mut(512) {
+        call(&checked, XEN_GDMA_OP_UNMAP, unmaps);
+        assert!(unmaps.iter().all(|unmap| unmap.status == 0));
+    }
+    for (nth, map) in (0..).zip(&stay) {
+        assert_eq!(find(&checked, ROW + nth, 0).handle, map.handle);
+        assert_eq!(find(&checked, ROW + nth, 1).status, -2);
+    }
+    let mut unmaps: Vec<Unmap> = stay.iter().map(|map| unmap_handle(map.handle)).collect();
+    for unmaps in unmaps.chunks_mut(512) {
+        call(&checked, XEN_GDMA_OP_UNMAP, unmaps);
+    }
+    for nth in 0..FRAMES {
+        assert_eq!(find(&checked, ROW + nth, 0).status, -2);
+    }
+    assert_eq!(most_moved(&checked), moved, "unmapping moves nothing");
+}
