@@ -61,12 +61,19 @@ impl<H: Host> Context<H> {
             page.next = older;
             page.newer = NONE;
         }
+        let mfn = self.mfn_at(index);
+        if let (Some(by_frame), Some(mfn)) = (&mut self.by_frame, mfn) {
+            by_frame.link(mfn, index);
+        }
     }
 
     pub(super) fn unlink(&mut self, source: Source, index: u32) {
         let Some((newer, next)) = self.page(index).map(|page| (page.newer, page.next)) else {
             return;
         };
+        if let Some(by_frame) = &mut self.by_frame {
+            by_frame.unlink(index);
+        }
         if let Some(page) = self.page_mut(next) {
             page.newer = newer;
         }
@@ -83,11 +90,13 @@ impl<H: Host> Context<H> {
 
     pub(super) fn mapping_of(&self, slot: u32) -> Option<Mapping> {
         let mapping = self.mappings.get(slot as usize)?;
-        let range = self.range?;
-        (mapping.state == MappingState::Live).then_some(Mapping {
+        if mapping.state != MappingState::Live {
+            return None;
+        }
+        Some(Mapping {
             handle: Handle::new(slot, mapping.generation),
             range: DfnRange {
-                first: range.first.checked_add(u64::from(mapping.first))?,
+                first: self.dfn_at(mapping.first)?,
                 count: u64::from(mapping.count),
             },
             access: mapping.access,
@@ -105,14 +114,14 @@ impl<H: Host> Context<H> {
             .filter(|mapping| mapping.handle.generation() == handle.generation())
     }
 
-    fn found(&self, index: u32) -> Option<Found> {
+    pub(super) fn found(&self, index: u32) -> Option<Found> {
         let page = self.page(index)?;
         let PageState::Mapped(pin) = &page.state else {
             return None;
         };
         Some(Found {
             mapping: self.mapping_of(page.mapping)?,
-            dfn: self.range?.first.checked_add(u64::from(index))?,
+            dfn: self.dfn_at(index)?,
             source: match pin.get() {
                 DmaPin::Own { gfn, .. } => FoundSource::Own(*gfn),
                 DmaPin::Grant(pin) => FoundSource::Grant {
@@ -123,11 +132,9 @@ impl<H: Host> Context<H> {
         })
     }
 
-    /// What a device frame leads to.
+    /// What a device frame leads to; in an identity context the newest mapping.
     pub fn by_dfn(&self, host: &H, dfn: Dfn) -> Option<Found> {
-        let range = self.range?;
-        let index = range.index_of(dfn)? as usize;
-        let index = host.clamp_index(index, range.count as usize) as u32;
+        let index = self.index_at(host, dfn)?;
         self.found(index).or_else(|| self.window_at(index))
     }
 
@@ -190,6 +197,7 @@ impl<H: Host> Context<H> {
         let Some(range) = self.range else {
             return;
         };
+        let identity = self.is_identity();
         for (index, page) in self.chunks.iter().enumerate().flat_map(|(chunk, pages)| {
             let first = chunk * PAGES_PER_CHUNK;
             pages
@@ -198,10 +206,16 @@ impl<H: Host> Context<H> {
                 .enumerate()
                 .map(move |(offset, page)| (first + offset, page))
         }) {
-            let dfn = Dfn::new(range.first.number() + index as u64);
+            let dfn = |pin: &DmaPin<H::Frame>| {
+                Dfn::new(if identity {
+                    pin.mfn().number()
+                } else {
+                    range.first.number() + index as u64
+                })
+            };
             match &page.state {
-                PageState::Mapped(pin) => each(dfn, pin.get(), true),
-                PageState::FlushPending(pin) => each(dfn, pin.get(), false),
+                PageState::Mapped(pin) => each(dfn(pin.get()), pin.get(), true),
+                PageState::FlushPending(pin) => each(dfn(pin.get()), pin.get(), false),
                 PageState::Free | PageState::Reserved | PageState::Pinned(_) => {}
             }
         }

@@ -12,6 +12,7 @@
 //! | [`page`] | one page and what keeps it in place |
 //! | [`handle`] | names of mappings |
 //! | [`index`] | from what is mapped to where |
+//! | [`identity`] | contexts whose device addresses are machine addresses |
 //! | [`find`] | look-ups by handle, device frame and guest frame |
 //! | [`pending`] | what waits for a flush |
 //! | [`window`] | mappings of any size |
@@ -23,6 +24,7 @@ mod chunks;
 mod find;
 mod handle;
 mod hold;
+mod identity;
 mod index;
 mod page;
 mod pending;
@@ -33,6 +35,7 @@ use alloc::vec::Vec;
 use self::{
     address::Addresses,
     handle::{MappingSlot, MappingState},
+    identity::ByFrame,
     index::Index,
     page::{Page, PageState},
     pending::Extent,
@@ -41,6 +44,7 @@ pub use self::{
     find::{Found, FoundSource, Mapping},
     handle::Handle,
     hold::Piece,
+    identity::Settled,
     page::{DmaPin, Source},
     pending::Chain,
     window::{Maker, NewWindow, Phase, Taken, Window},
@@ -93,7 +97,8 @@ const NONE: u32 = u32::MAX;
 pub struct Reservation {
     slot: u32,
     first: u32,
-    /// Its device frames.
+    /// Its device frames. In an identity context only their number counts before
+    /// [`Context::settle`].
     pub range: DfnRange,
 }
 
@@ -134,6 +139,8 @@ pub struct Context<H: Host> {
     last_generation: u32,
     free_mapping: u32,
     by_source: Index,
+    /// Device addresses are machine addresses.
+    by_frame: Option<ByFrame>,
     pending: Chain,
     /// By their first pages.
     windows: Vec<Window<H>>,
@@ -164,6 +171,7 @@ impl<H: Host> Context<H> {
             last_generation: first_generation,
             free_mapping: NONE,
             by_source: Index::new(),
+            by_frame: None,
             pending: Chain::EMPTY,
             windows: Vec::new(),
             windows_made: 0,
@@ -331,6 +339,7 @@ impl<H: Host> Context<H> {
             .map_err(|_| ReserveError::OutOfMemory)?;
         let first = self.find_place(range, wanted, count as usize)?;
         self.back(first, count as usize)?;
+        self.back_frames(first, count as usize)?;
         let dfn = range
             .first
             .checked_add(first as u64)
@@ -343,6 +352,9 @@ impl<H: Host> Context<H> {
                 page.mapping = slot;
             }
             self.use_chunk(index);
+            if let Some(by_frame) = &mut self.by_frame {
+                by_frame.hold(index as u32);
+            }
         }
         self.pinned += count;
         self.unplaced += count;
@@ -361,6 +373,9 @@ impl<H: Host> Context<H> {
             *page = Page::FREE;
             self.addresses.give_back(index as usize);
             self.leave_chunk(index as usize);
+            if let Some(by_frame) = &mut self.by_frame {
+                by_frame.leave(index);
+            }
             self.pinned -= 1;
             quota.give_back(1);
         }
