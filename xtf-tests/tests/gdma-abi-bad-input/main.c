@@ -411,6 +411,14 @@ static bool prepare(void)
     self = domid;
 
     hole_gfn = virt_to_gfn(hole);
+#ifdef CONFIG_PV
+    /* As long as it is mapped, a page that was given back stays the domain's. */
+    if ( hypercall_update_va_mapping(_u(hole), 0, UVMF_INVLPG) )
+    {
+        xtf_error("A page cannot be unmapped\n");
+        return false;
+    }
+#endif
     if ( xtf_init_grant_table(1) || make_holes(hole, 1) )
     {
         xtf_error("No grant table, or no frame to do without\n");

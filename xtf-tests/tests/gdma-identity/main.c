@@ -39,7 +39,7 @@ const char test_title[] = "Grant-DMA: machine addresses";
 #define READ            XEN_GDMA_MAP_READ
 #define READ_WRITE      (XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE)
 
-/* References to the granter's pages of the same number, and two more. */
+/* References to the granter's pages in ascending order, and two more. */
 #define REF             FIRST_FREE_REF
 #define REF_RO          (REF + GRANTER_PAGES)       /* Its first page. */
 #define REF_AGAIN       (REF + GRANTER_PAGES + 1)   /* Its first page. */
@@ -53,9 +53,34 @@ static struct device device;
 static struct xen_gdma_query start;
 static bool protected;
 
+/* The granter's pages in the order of their machine frames. */
+static unsigned int ascending[GRANTER_PAGES];
+
+static void sort_pages(void)
+{
+    for ( unsigned int i = 0; i < GRANTER_PAGES; i++ )
+    {
+        unsigned int at = i;
+
+        for ( ; at && granter_gfn(ascending[at - 1]) > granter_gfn(i); at-- )
+            ascending[at] = ascending[at - 1];
+        ascending[at] = i;
+    }
+}
+
+static unsigned long frame(unsigned int nth)
+{
+    return granter_gfn(ascending[nth]);
+}
+
+static uint8_t *seen(unsigned int nth)
+{
+    return granter_page(ascending[nth]);
+}
+
 static uint64_t granter_maddr(unsigned int nth)
 {
-    return (uint64_t)granter_gfn(nth) << PAGE_SHIFT;
+    return (uint64_t)frame(nth) << PAGE_SHIFT;
 }
 
 static int map_ref(grant_ref_t ref, unsigned int nr, unsigned int flags,
@@ -68,18 +93,17 @@ static int map_ref(grant_ref_t ref, unsigned int nr, unsigned int flags,
 static void expect_unmapped(const char *what, unsigned int nth)
 {
     if ( protected )
-        expect_blocked(what, &device, granter_maddr(nth), granter_page(nth));
+        expect_blocked(what, &device, granter_maddr(nth), seen(nth));
     else
-        expect_reaches(what, &device, granter_maddr(nth), granter_page(nth));
+        expect_reaches(what, &device, granter_maddr(nth), seen(nth));
 }
 
 /* One that is mapped for reading alone. */
 static void expect_read_only(const char *what, unsigned int nth)
 {
-    expect_reads(what, &device, granter_maddr(nth), granter_page(nth));
+    expect_reads(what, &device, granter_maddr(nth), seen(nth));
     if ( protected )
-        expect_not_written(what, &device, granter_maddr(nth),
-                           granter_page(nth));
+        expect_not_written(what, &device, granter_maddr(nth), seen(nth));
 }
 
 static void what_it_says(void)
@@ -177,7 +201,7 @@ static void foreign(void)
         return;
     expect_hex("device address", map.daddr, granter_maddr(0));
     expect("in use", entry_in_use(REF), GTF_IN_USE);
-    expect_reaches("mapped", &device, map.daddr, granter_page(0));
+    expect_reaches("mapped", &device, map.daddr, seen(0));
     expect_unmapped("its neighbour", 1);
     expect("unmap", gdma_unmap(map.handle), 0);
     expect("in use", entry_in_use(REF), 0);
@@ -203,10 +227,10 @@ static void several(void)
         return;
     expect_hex("one address", writer.daddr, reader.daddr);
     expect_hex("one address", again.daddr, reader.daddr);
-    expect_reaches("all", &device, reader.daddr, granter_page(0));
+    expect_reaches("all", &device, reader.daddr, seen(0));
     expect("unmap", gdma_unmap(reader.handle), 0);
     expect_reaches("the writer is left", &device, reader.daddr,
-                   granter_page(0));
+                   seen(0));
     expect("unmap", gdma_unmap(writer.handle), 0);
     expect_read_only("a reader is left", 0);
     expect("unmap", gdma_unmap(again.handle), 0);
@@ -228,7 +252,7 @@ static void with_device_mapping(bool table_first)
          !expect("map", map_ref(REF, 1, READ_WRITE, &dma), 0) )
         return;
     expect_hex("one address", table.dev_bus_addr, dma.daddr);
-    expect_reaches("both", &device, dma.daddr, granter_page(0));
+    expect_reaches("both", &device, dma.daddr, seen(0));
 
     if ( !table_first )
     {
@@ -240,7 +264,7 @@ static void with_device_mapping(bool table_first)
     if ( table_first )
     {
         expect_reaches("the DMA mapping is left", &device, dma.daddr,
-                       granter_page(0));
+                       seen(0));
         expect("unmap", gdma_unmap(dma.handle), 0);
     }
     expect_unmapped("nobody is left", 0);
@@ -276,7 +300,7 @@ static void runs(void)
 
     for ( unsigned int i = 0; i + 1 < GRANTER_PAGES; i++ )
     {
-        bool follows = granter_gfn(i) + 1 == granter_gfn(i + 1);
+        bool follows = frame(i) + 1 == frame(i + 1);
 
         in_a_row += follows;
         if ( !expect("two frames", map_ref(REF + i, 2, READ_WRITE, &map),
@@ -284,7 +308,7 @@ static void runs(void)
             continue;
         if ( in_a_row == 1 )
             expect_reaches("the second frame", &device, map.daddr + PAGE_SIZE,
-                           granter_page(i + 1));
+                           seen(i + 1));
         expect("look-up", gdma_lookup(XEN_GDMA_LOOKUP_DADDR,
                                       map.daddr + PAGE_SIZE + 5, &found), 0);
         expect_hex("source", found.source,
@@ -292,6 +316,11 @@ static void runs(void)
         expect("unmap", gdma_unmap(map.handle), 0);
     }
     fact_u64("runs_of_two", in_a_row);
+    /* Backwards, or with a hole, frames are no run. */
+    entry_grant(REF + 1, ascending[0], 0);
+    expect("the same frame twice", map_ref(REF, 2, READ, &map), -ENOSPC);
+    expect("in use", entry_in_use(REF), 0);
+    entry_grant(REF + 1, ascending[1], 0);
 
     map = (struct xen_gdma_map){
         .kind = XEN_GDMA_MAP_GRANT_DMA,
@@ -340,10 +369,11 @@ void test_main(void)
         return xtf_error("Xen does not take the announcement of a device\n");
     if ( !granter_begin() )
         return;
+    sort_pages();
     for ( unsigned int i = 0; i < GRANTER_PAGES; i++ )
-        entry_grant(REF + i, i, 0);
-    entry_grant(REF_RO, 0, GTF_readonly);
-    entry_grant(REF_AGAIN, 0, GTF_readonly);
+        entry_grant(REF + i, ascending[i], 0);
+    entry_grant(REF_RO, ascending[0], GTF_readonly);
+    entry_grant(REF_AGAIN, ascending[0], GTF_readonly);
 
     what_it_says();
     own_frames();
