@@ -635,8 +635,12 @@ pub fn play_pv(actions: &[Action], order: Choice, strict: bool) {
 /// The body of the fuzz target: plays what the bytes say.
 pub fn fuzz_one(bytes: &[u8]) {
     let mut unstructured = Unstructured::new(bytes);
-    let order = unstructured.arbitrary().unwrap_or(0);
-    let mut play = Play::new();
+    let order: Choice = unstructured.arbitrary().unwrap_or(0);
+    let mut play = match order % 8 {
+        6 => Play::with_pv(true),
+        7 => Play::with_pv(false),
+        _ => Play::new(),
+    };
     for _ in 0..64 {
         if unstructured.is_empty() {
             break;

@@ -6,7 +6,7 @@
 //! numbers differ in more than their lowest two bits none follow each other in the
 //! machine (`Machine::populate`).
 
-use hv::host::IommuMode;
+use hv::host::{Domain, IommuMode};
 use hypercall_abi::{
     control::Revoke,
     grant::{GNTMAP_DEVICE_MAP, GNTMAP_READONLY, GTF_PERMIT_ACCESS, MapGrantRef},
@@ -554,6 +554,27 @@ fn xsa_380_unmap_by_address_looks_at_few() {
     assert_eq!(unmap(unmap_range(one[0].daddr, 1)), -2);
     assert_eq!(unmap(unmap_range(one[0].daddr, 2)), 0);
     assert_eq!(unmap(unmap_range(one[0].daddr, 1)), 0);
+}
+
+/// Debug key `b`.
+#[test]
+fn what_the_console_shows() {
+    let mut checked = strict();
+    let live = checked.mapped(map_grant(FRONTEND, 8, 4, READ));
+    checked.mapped(map_own(3, 1, READ));
+    checked.unmap_one(without_flush(unmap_handle(live.handle)));
+    let domain = checked.machine.find(BACKEND).expect("backend");
+    let state = domain.state().expect("state");
+    let mut lines = Vec::new();
+    let show = |line: std::fmt::Arguments<'_>| lines.push(line.to_string());
+    state.dma.show(&checked.machine, &domain, show);
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some(
+            "d1: context 0: machine addresses: 5 frames pinned, 4 of them until a flush, 0 for \
+             ever"
+        )
+    );
 }
 
 #[test]

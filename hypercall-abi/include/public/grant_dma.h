@@ -652,7 +652,7 @@ struct xen_gdma_device_attach {
  * | `-EPERM` | access control refuses |
  * | `-ENOBUFS` | the domain's limit of pinned frames would be passed |
  * | `-EEXIST` | FIXED, and a part of the range is in use |
- * | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way; with `XEN_GDMA_CAP_IDENTITY`, the frames do not follow each other in the machine: map them one by one |
+ * | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way; with `XEN_GDMA_CAP_IDENTITY`, the frames do not follow each other in the machine, or there is no room for the records of so many together: map them one by one |
  * | `-ERANGE` | a grant reference outside the granter's table |
  * | `-EACCES` | the entry does not grant this access to the caller |
  * | `-EBUSY` | the entry changes under our hands, or was granted to another domain that still uses it |

@@ -106,6 +106,17 @@ impl Rules<'_> {
         Ok(())
     }
 
+    /// In an identity context, whether the service may have no room for so many frames
+    /// together: it has for twice as many as may be pinned, but the free places may be
+    /// anywhere between those in use.
+    pub(super) fn may_lack_room(&self, op: &Map) -> bool {
+        let places = self
+            .setup_of(self.caller)
+            .map_or(0, |setup| 2 * setup.max_pins);
+        let used = self.reference.pages_in((self.caller, op.context)).count() as u32;
+        places.saturating_sub(used).div_ceil(used + 1) < op.nr_frames
+    }
+
     /// `window_create`: the same for any number of frames.
     pub fn window(&self, op: &WindowCreate) -> Result<Vec<Page>, Vec<Errno>> {
         let map = window_as_map(op);
