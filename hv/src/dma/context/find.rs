@@ -61,8 +61,10 @@ impl<H: Host> Context<H> {
             page.next = older;
             page.newer = NONE;
         }
-        let mfn = self.mfn_at(index);
-        if let (Some(by_frame), Some(mfn)) = (&mut self.by_frame, mfn) {
+        if self.is_identity()
+            && let Some(mfn) = self.mfn_at(index)
+            && let Some(by_frame) = &mut self.by_frame
+        {
             by_frame.link(mfn, index);
         }
     }
