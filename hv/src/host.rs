@@ -593,8 +593,10 @@ pub trait Host: Sized + Send + Sync + 'static {
 
     // CPU mappings of grants, for the calling domain.
 
-    /// The caller's CPU mappings of grants need IOMMU mappings as well, because
-    /// its devices work with machine addresses.
+    /// What the holder maps of others' frames needs IOMMU mappings, because its devices
+    /// work with machine addresses, through an IOMMU that has nothing else of others. The
+    /// answer never changes. If yes, a PV domain's own frames are there as long as they
+    /// have the writable type.
     fn cpu_map_needs_identity(&self, holder: &Self::Domain) -> bool;
 
     /// Makes a frame reachable for the devices of `holder` at its machine address,
@@ -754,7 +756,10 @@ pub trait Host: Sized + Send + Sync + 'static {
     ) -> Result<(), IommuError>;
 
     /// Maps frames that may lie anywhere in the machine, from `dfn` on. Otherwise like
-    /// [`Self::iommu_map`], but on error some are mapped, the first ones: how many.
+    /// [`Self::iommu_map`], but on error some are mapped, the first ones: how many. Of the
+    /// default context of a holder that works with machine addresses, one frame at its own
+    /// address may be there already: then what devices may do there changes, or on error
+    /// does not.
     fn iommu_map_frames(
         &self,
         tables: IoTables<'_, Self>,

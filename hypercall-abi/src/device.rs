@@ -20,7 +20,8 @@ pub const XEN_GDMA_TREATMENT_GRANT: u32 = 4;
 /// Neither an IOMMU nor an identity: the guest must bounce (swiotlb).
 pub const XEN_GDMA_TREATMENT_BOUNCE: u32 = 5;
 
-/// The device is behind an IOMMU that confines it to what is mapped.
+/// The device is behind an IOMMU that confines it to what is mapped, and to the caller's
+/// own memory. In the default context: see `XEN_GDMA_CAP_PROTECTED`.
 pub const XEN_GDMA_DEVICE_PROTECTED: u16 = 1 << 0;
 
 /// One element of `XEN_GDMA_OP_QUERY_DEVICE`.

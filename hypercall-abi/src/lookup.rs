@@ -5,7 +5,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// `addr` is a device address.
+/// `addr` is a device address. Of several mappings at one machine address
+/// (`XEN_GDMA_CAP_IDENTITY`) the newest one is found.
 pub const XEN_GDMA_LOOKUP_DADDR: u16 = 0;
 /// `addr` is a guest physical address of the caller.
 pub const XEN_GDMA_LOOKUP_GADDR: u16 = 1;

@@ -22,7 +22,8 @@ pub const XEN_GDMA_GRANT_DMA_BIT: u32 = 63;
 
 /// Devices may read.
 pub const XEN_GDMA_MAP_READ: u32 = 1 << 0;
-/// Devices may write.
+/// Devices may write. Where device addresses are machine addresses
+/// (`XEN_GDMA_CAP_IDENTITY`) they may read as well then.
 pub const XEN_GDMA_MAP_WRITE: u32 = 1 << 1;
 /// Map at the device address given in `daddr` instead of one that the service
 /// picks.
@@ -36,25 +37,31 @@ pub const XEN_GDMA_NO_FLUSH: u32 = 1 << 3;
 
 /// One element of `XEN_GDMA_OP_MAP`.
 ///
+/// In the default context of a caller with `XEN_GDMA_CAP_IDENTITY`, the device address of a
+/// frame is its machine address. It can be mapped any number of times, each time with a
+/// handle of its own; devices may write it while any of the mappings allows that, be it of
+/// this command or of `GNTTABOP_map_grant_ref`. Own frames need no mapping for devices to
+/// reach them: it keeps them in place.
+///
 /// An element that fails changes nothing. If the call returns `-EIO`, devices may
 /// not yet see the mappings of elements with status 0. Element errors, in the order in which
 /// they are found:
 ///
 /// | error | when |
 /// |---|---|
-/// | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; with GRANT_DMA a `source` without the mark, or one that does not fit; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it |
+/// | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; with GRANT_DMA a `source` without the mark, or one that does not fit; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it, or, with `XEN_GDMA_CAP_IDENTITY`, not the frame's machine address (which is found last) |
 /// | `-ENOENT` | no such context |
 /// | `-EOPNOTSUPP` | the default context accepts no mapping for this domain |
 /// | `-ESRCH` | no such granter |
 /// | `-EPERM` | access control refuses |
 /// | `-ENOBUFS` | the domain's limit of pinned frames would be passed |
 /// | `-EEXIST` | FIXED, and a part of the range is in use |
-/// | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way |
+/// | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way; with `XEN_GDMA_CAP_IDENTITY`, the frames do not follow each other in the machine, or there is no room for the records of so many together: map them one by one |
 /// | `-ERANGE` | a grant reference outside the granter's table |
 /// | `-EACCES` | the entry does not grant this access to the caller |
 /// | `-EBUSY` | the entry changes under our hands, or was granted to another domain that still uses it |
 /// | `-EMLINK` | too many mappings of one reference |
-/// | `-EFAULT` | the guest frame is not ordinary memory of its domain |
+/// | `-EFAULT` | the guest frame is not ordinary memory of its domain, or may not be written; with `XEN_GDMA_CAP_IDENTITY` and `XEN_GDMA_CAP_PROTECTED` an own frame that may not be written (a page table) cannot be mapped to be read either, because the IOMMU has only those that may |
 /// | `-EAGAIN` | the guest frame is paged out or shared; try again |
 /// | `-ENOMEM` | Xen has no memory for the records |
 /// | `-EIO` | the IOMMU refused |
@@ -91,7 +98,8 @@ const _: () = assert!(size_of::<Map>() == 48);
 
 /// The mapping is named by `context`, `daddr` and `nr_frames`, which must be
 /// exactly those of one `map` (without the offset of a grant-DMA address); `handle`
-/// must be 0.
+/// must be 0. Of several mappings at one machine address (`XEN_GDMA_CAP_IDENTITY`) the newest
+/// such one is meant, if it is among the newest 64 of its first frame.
 pub const XEN_GDMA_UNMAP_BY_DADDR: u32 = 1 << 0;
 
 /// One element of `XEN_GDMA_OP_FLUSH`: makes everything visible to devices that

@@ -7,9 +7,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const XEN_GDMA_CAP_OWN_FRAMES: u32 = 1 << 0;
 /// Capability: grant references of version 1 tables can be mapped.
 pub const XEN_GDMA_CAP_GRANT_V1: u32 = 1 << 1;
-/// Capability: the caller's default context accepts mappings. Clear when the
-/// caller's devices are not behind an IOMMU that Xen programs for it alone, or
-/// when the IOMMU shares its page tables with the CPU.
+/// Capability: the caller's default context accepts mappings. Clear for a domain whose
+/// devices work with guest addresses when they are not behind an IOMMU that Xen programs
+/// for it alone, or when the IOMMU shares its page tables with the CPU.
 pub const XEN_GDMA_CAP_DEFAULT_CONTEXT: u32 = 1 << 2;
 /// Capability: PCI devices can be asked for with `query_device`.
 pub const XEN_GDMA_CAP_PCI: u32 = 1 << 3;
@@ -23,6 +23,16 @@ pub const XEN_GDMA_CAP_CONTEXTS: u32 = 1 << 5;
 pub const XEN_GDMA_CAP_REGISTERED_ARGS: u32 = 1 << 6;
 /// Capability: there are windows.
 pub const XEN_GDMA_CAP_WINDOWS: u32 = 1 << 7;
+/// Capability: device addresses of the default context are machine addresses (PV, and
+/// direct-mapped Arm domains). `map` gives out that of the frame; a frame can be mapped
+/// there several times. There are no windows.
+pub const XEN_GDMA_CAP_IDENTITY: u32 = 1 << 8;
+/// Capability: in the default context, an IOMMU keeps the devices behind it from all but
+/// the caller's own memory and what is mapped. Clear without an IOMMU, with one that
+/// devices pass by (`dom0-iommu=passthrough`), and for a PV dom0 whose devices reach all
+/// memory that is not Xen's (without `dom0-iommu=strict`): there `map` does no more than
+/// to keep frames in place, and devices reach them after `unmap` and `revoke` as well.
+pub const XEN_GDMA_CAP_PROTECTED: u32 = 1 << 9;
 
 /// One element of `XEN_GDMA_OP_QUERY`.
 ///
@@ -58,9 +68,11 @@ pub struct Query {
     /// devices are not behind an IOMMU that Xen programs.
     pub max_contexts: u32,
     /// OUT: first device address that `map` gives out or accepts in the default
-    /// context; 0 when the default context accepts no mapping.
+    /// context; 0 when the default context accepts no mapping, and with
+    /// `XEN_GDMA_CAP_IDENTITY`.
     pub daddr_first: u64,
-    /// OUT: last device address (inclusive) of that range; 0 likewise.
+    /// OUT: last device address (inclusive) of that range; 0 when there is none, all ones
+    /// with `XEN_GDMA_CAP_IDENTITY`.
     pub daddr_last: u64,
     /// OUT: page sizes of the default context, one bit per size (bit 12: 4 KiB).
     pub page_sizes: u64,

@@ -39,6 +39,7 @@ pub const XEN_GDMA_MAX_WINDOWS: u32 = 64;
 /// | `-EEXIST`, `-ENOSPC` | also, in the default context: the caller has a frame of its own at a device address of the window |
 /// | `-EACCES` | also: the granter has revoked a reference meanwhile |
 /// | `-ENOENT` | also: the context is being destroyed |
+/// | `-EOPNOTSUPP` | also: the default context of a caller with `XEN_GDMA_CAP_IDENTITY` |
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

@@ -258,6 +258,8 @@ impl MapChoice {
 /// A machine, its account, and what it is doing.
 pub struct Play {
     checked: Checked,
+    /// The first holder is PV.
+    pv: bool,
 }
 
 impl Default for Play {
@@ -269,6 +271,24 @@ impl Default for Play {
 impl Play {
     /// The domains of a play, with small limits that are soon reached.
     pub fn new() -> Self {
+        Self::with_first(|holder| holder)
+    }
+
+    /// The same, but the first holder works with machine addresses, through an IOMMU that
+    /// has what it has if `strict`.
+    pub fn with_pv(strict: bool) -> Self {
+        let pv = |holder| DomainSetup {
+            translated: false,
+            strict,
+            ..holder
+        };
+        Self {
+            pv: true,
+            ..Self::with_first(pv)
+        }
+    }
+
+    fn with_first(first: impl FnOnce(DomainSetup) -> DomainSetup) -> Self {
         let holder = |id| DomainSetup {
             hole: Some((HOLE, 64)),
             max_pins: 40,
@@ -277,7 +297,7 @@ impl Play {
             ..DomainSetup::pvh(id)
         };
         let mut checked = Checked::new(&[
-            holder(1),
+            first(holder(1)),
             holder(2),
             DomainSetup {
                 translated: false,
@@ -305,7 +325,21 @@ impl Play {
             let holder = if gref % 5 == 4 { 3 } else { 1 };
             checked.write_entry(DOMAINS[1], gref, GTF_PERMIT_ACCESS | readonly, holder, gref);
         }
-        Self { checked }
+        Self { checked, pv: false }
+    }
+
+    /// A device frame that a mapping in the default context may have.
+    fn device_frame(&self, holder: u16, choice: Choice) -> u64 {
+        let reference = &self.checked.reference;
+        if !reference.is_identity((holder, 0)) {
+            return HOLE + u64::from(choice % 70);
+        }
+        let pages: Vec<u64> = reference
+            .pages_in((holder, 0))
+            .map(|(_, page)| page.mfn)
+            .collect();
+        let nth = usize::from(choice) % (pages.len() + 1);
+        pages.get(nth).copied().unwrap_or_default()
     }
 
     fn holder(choice: Choice) -> u16 {
@@ -340,7 +374,8 @@ impl Play {
                 frame,
                 index,
             } => {
-                let daddr = (HOLE + u64::from(frame % 70)) * 4096 + u64::from(index);
+                let dfn = self.device_frame(Self::holder(holder), frame);
+                let daddr = dfn * 4096 + u64::from(index);
                 let gaddr = u64::from(frame % 30) * 4096 + u64::from(index);
                 let mut ops = [
                     lookup_daddr(daddr),
@@ -410,7 +445,9 @@ impl Play {
                 let op = if choice % 2 == 0 {
                     unmap_handle(handle)
                 } else {
-                    unmap_range(mapping.dfn * 4096, mapping.count)
+                    let reference = &self.checked.reference;
+                    let dfn = reference.dfn_of((holder, context), mapping.dfn);
+                    unmap_range(dfn * 4096, mapping.count)
                 };
                 let flags = if choice >= 192 { XEN_GDMA_NO_FLUSH } else { 0 };
                 Unmap {
@@ -458,7 +495,7 @@ impl Play {
                 frame,
                 write,
             } => {
-                let daddr = (HOLE + u64::from(frame % 66)) * 4096 + 9;
+                let daddr = self.device_frame(Self::holder(holder), frame) * 4096 + 9;
                 let machine = &self.checked.machine;
                 if write {
                     let _ = machine.device_write(Self::holder(holder), daddr, frame);
@@ -501,6 +538,8 @@ impl Play {
                 self.checked.switch(|switches| match what % 4 {
                     // What failures leave of windows has tests of its own.
                     0..3 if windows => {}
+                    // So has what is left of mappings at machine addresses.
+                    0 | 1 if self.pv => {}
                     0 => switches.map_fails = trigger,
                     1 => switches.unmap_fails = trigger,
                     2 => switches.flush_fails = trigger,
@@ -584,11 +623,24 @@ pub fn play(actions: &[Action], order: Choice) {
     play.end(order);
 }
 
+/// The same with a PV holder.
+pub fn play_pv(actions: &[Action], order: Choice, strict: bool) {
+    let mut play = Play::with_pv(strict);
+    for action in actions {
+        play.act(action);
+    }
+    play.end(order);
+}
+
 /// The body of the fuzz target: plays what the bytes say.
 pub fn fuzz_one(bytes: &[u8]) {
     let mut unstructured = Unstructured::new(bytes);
-    let order = unstructured.arbitrary().unwrap_or(0);
-    let mut play = Play::new();
+    let order: Choice = unstructured.arbitrary().unwrap_or(0);
+    let mut play = match order % 8 {
+        6 => Play::with_pv(true),
+        7 => Play::with_pv(false),
+        _ => Play::new(),
+    };
     for _ in 0..64 {
         if unstructured.is_empty() {
             break;

@@ -126,7 +126,7 @@ fn query_tells_limits_and_usage() {
     checked.mapped(map_grant(FRONTEND, 8, 2, READ));
     let answer = checked.query(BACKEND);
     assert_eq!(answer.abi_version, 0x0001_0002);
-    assert_eq!(answer.capabilities, 0xff);
+    assert_eq!(answer.capabilities, 0x2ff);
     assert_eq!((answer.max_batch, answer.max_frames), (65536, 128));
     assert_eq!((answer.max_pins, answer.used_pins), (1024, 6));
     assert_eq!((answer.mappings, answer.max_contexts), (2, 4));
@@ -345,5 +345,60 @@ fn query_device_treatments() {
             "{translated} {direct_mapped} {iommu:?} {behind}"
         );
         assert_eq!((answer.context, answer.backend), (0, BACKEND));
+    }
+}
+
+/// A PV dom0 whose devices reach all of the machine's memory: no IOMMU protects what it
+/// has not mapped, or has unmapped.
+#[test]
+fn relaxed_is_not_protected() {
+    let mut checked = scene_with(DomainSetup {
+        strict: false,
+        ..DomainSetup::pv(BACKEND)
+    });
+    checked.machine.plug(8, BACKEND, true);
+    let answer = checked.query_device(BACKEND, device(8));
+    assert_eq!((answer.status, answer.treatment, answer.flags), (0, 1, 0));
+}
+
+/// Bits 2, 8 and 9 of the capabilities: the default context accepts mappings, has machine
+/// addresses, is protected.
+#[test]
+fn query_of_every_kind_of_default_context() {
+    use IommuMode::{Absent, OwnTables, PassThrough, SharedTables};
+    // translated, direct mapped, strict, mode: capabilities.
+    let rows = [
+        (false, false, true, OwnTables, 0x304),
+        (false, false, false, OwnTables, 0x104),
+        (false, false, false, PassThrough, 0x104),
+        (false, false, true, Absent, 0x104),
+        (true, true, true, SharedTables, 0x304),
+        (true, true, true, Absent, 0x104),
+        (true, false, true, OwnTables, 0x204),
+        (true, false, true, SharedTables, 0x200),
+        (true, false, true, PassThrough, 0),
+        (true, false, true, Absent, 0),
+    ];
+    for (translated, direct_mapped, strict, iommu, capabilities) in rows {
+        let mut checked = scene_with(DomainSetup {
+            translated,
+            direct_mapped,
+            strict,
+            iommu,
+            ..DomainSetup::pvh(BACKEND)
+        });
+        let answer = checked.query(BACKEND);
+        let row = (translated, direct_mapped, strict, iommu);
+        assert_eq!(answer.capabilities & 0x304, capabilities, "{row:?}");
+        let addresses = match capabilities & 0x104 {
+            0x104 => (0, u64::MAX),
+            4 => (HOLE * 4096, (HOLE + 2048) * 4096 - 1),
+            _ => (0, 0),
+        };
+        assert_eq!(
+            (answer.daddr_first, answer.daddr_last),
+            addresses,
+            "{row:?}"
+        );
     }
 }

@@ -149,10 +149,6 @@ fn eopnotsupp_default_context() {
     let backend = DomainSetup::pvh(BACKEND);
     for setup in [
         DomainSetup {
-            translated: false,
-            ..backend
-        },
-        DomainSetup {
             iommu: IommuMode::Absent,
             ..backend
         },

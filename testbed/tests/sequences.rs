@@ -7,7 +7,7 @@ use testbed::sequence::{
     contexts::ContextAction,
     fuzz_one,
     grants::{CopyChoice, CopyEnd, GrantAction},
-    play,
+    play, play_pv,
 };
 
 fn map_choice() -> impl Strategy<Value = MapChoice> {
@@ -218,6 +218,28 @@ proptest! {
         order: u8,
     ) {
         play(&actions, order);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn pv_holder(
+        actions in vec(
+            prop_oneof![
+                8 => mapping(),
+                3 => table_operation(),
+                2 => context_operation(),
+                1 => window_operation(),
+                3 => interference(),
+            ],
+            1..80,
+        ),
+        order: u8,
+        strict in prop_oneof![4 => Just(true), 1 => Just(false)],
+    ) {
+        play_pv(&actions, order, strict);
     }
 }
 

@@ -276,7 +276,8 @@ pub fn status<H: Host>(holder: &H::Domain, result: Result<(), MapError>) -> i32 
     }
 }
 
-/// The device frames of the holder's default context.
+/// The device frames of the holder's default context, if it is a hole in the guest's own
+/// address space.
 pub fn default_range<H: Host>(host: &H, holder: &H::Domain) -> Option<DfnRange> {
     if !holder.is_translated() || host.iommu_mode(holder) != IommuMode::OwnTables {
         return None;
@@ -296,13 +297,18 @@ pub(super) struct Place<'a, H: Host> {
 
 impl<H: Host> Place<'_, H> {
     fn map(&self, host: &H, request: &Request) -> Result<(DfnRange, Handle), MapError> {
+        if self.is_identity() {
+            return self.map_identity(host, request);
+        }
         let range = self.open(host)?;
         if !request.fits(range) {
             return Err(MapError::Reserve(ReserveError::OutOfRange));
         }
         let granter = self.find_granter(host, request)?;
         let reservation = self.reserve(host, range, request)?;
-        if let Err(error) = self.pin_all(host, granter.as_deref(), request, &reservation) {
+        let typed = request.access.write;
+        let pinned = self.pin_all(host, granter.as_deref(), request, typed, &reservation);
+        if let Err(error) = pinned {
             self.withdraw(host, &reservation);
             return Err(error);
         }
@@ -389,11 +395,13 @@ impl<H: Host> Place<'_, H> {
             .map(Dfn::new)
     }
 
-    fn pin_all(
+    /// Pins all frames; with a writable-type reference each if `typed`.
+    pub(super) fn pin_all(
         &self,
         host: &H,
         granter: Option<&H::Domain>,
         request: &Request,
+        typed: bool,
         reservation: &Reservation,
     ) -> Result<(), MapError> {
         let mut frames = 0..request.count;
@@ -403,7 +411,7 @@ impl<H: Host> Place<'_, H> {
             let mut context = self.space.context.lock();
             let table = granter.map(OpenTable::of);
             for nth in frames.by_ref().take(PINS_AT_A_TIME) {
-                let pin = pin_one(host, self.holder, table.as_ref(), request, nth)?;
+                let pin = pin_one(host, self.holder, table.as_ref(), request, (nth, typed))?;
                 context.place(reservation, nth, pin);
             }
         }
@@ -411,7 +419,7 @@ impl<H: Host> Place<'_, H> {
     }
 
     /// Gives back a reservation that the IOMMU never saw.
-    fn withdraw(&self, host: &H, reservation: &Reservation) {
+    pub(super) fn withdraw(&self, host: &H, reservation: &Reservation) {
         let quota = &self.state.dma.pins;
         loop {
             let pin = self.space.context.lock().withdraw_next(quota, reservation);
@@ -423,7 +431,7 @@ impl<H: Host> Place<'_, H> {
     }
 
     /// Programs the IOMMU and turns the reservation into a mapping.
-    fn program(
+    pub(super) fn program(
         &self,
         host: &H,
         reservation: Reservation,
@@ -435,7 +443,12 @@ impl<H: Host> Place<'_, H> {
             self.withdraw(host, &reservation);
             return Err(MapError::Revoked);
         }
-        match self.program_runs(host, &context, &reservation, access) {
+        let programmed = if context.is_identity() {
+            self.count_frames(host, &mut context, &reservation, access.write)
+        } else {
+            self.program_runs(host, &context, &reservation, access)
+        };
+        match programmed {
             Ok(flags) => {
                 self.state.dma.counters.mapped(1, reservation.range.count);
                 context.note_mapped(&reservation, flags);
@@ -499,19 +512,19 @@ pub(super) fn pin_one<H: Host>(
     holder: &H::Domain,
     table: Option<&OpenTable<'_, H>>,
     request: &Request,
-    nth: u32,
+    (nth, typed): (u32, bool),
 ) -> Result<DmaPin<H::Frame>, MapError> {
     match request.source {
         Source::Grant(domid, first) => {
             let table = table.ok_or(MapError::NoGranter(domid))?;
-            pin_grant(host, holder, table, first, nth, request.access).map(DmaPin::Grant)
+            pin_grant_as(host, holder, table, (first, nth), (request.access, typed))
+                .map(DmaPin::Grant)
         }
         Source::Own(first) => {
             let gfn = first
                 .checked_add(u64::from(nth))
                 .ok_or(MapError::Frame(FrameError::NotMemory))?;
-            let write = request.access.write;
-            host.pin_gfn(holder, gfn, request.access, write, IoMemory::Refused)
+            host.pin_gfn(holder, gfn, request.access, typed, IoMemory::Refused)
                 .map(|frame| DmaPin::Own { frame, gfn })
                 .map_err(MapError::Frame)
         }
@@ -528,6 +541,18 @@ pub(super) fn pin_grant<H: Host>(
     nth: u32,
     access: Access,
 ) -> Result<Pin<H::Frame>, MapError> {
+    pin_grant_as(host, holder, table, (first, nth), (access, access.write))
+}
+
+/// The same, with a writable-type reference if `typed`.
+#[inline]
+fn pin_grant_as<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    table: &OpenTable<'_, H>,
+    (first, nth): (u64, u32),
+    (access, typed): (Access, bool),
+) -> Result<Pin<H::Frame>, MapError> {
     // A reference of more than 32 bits is outside every table.
     let gref = first
         .checked_add(u64::from(nth))
@@ -536,14 +561,14 @@ pub(super) fn pin_grant<H: Host>(
     let usage = Usage {
         kind: PinKind::Device,
         write: access.write,
-        take_type: access.write,
+        take_type: typed,
         io: IoMemory::Refused,
     };
     Pin::take(host, table, GrantRef(gref), holder.id(), usage).map_err(MapError::Pin)
 }
 
 /// How far the IOMMU got when it refused to map.
-enum ProgramError {
+pub(super) enum ProgramError {
     /// What was mapped has been unmapped again and wants this flush.
     Withdrawn(FlushFlags),
     /// It refuses to unmap as well; what it did wants this flush.

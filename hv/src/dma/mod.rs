@@ -11,6 +11,7 @@
 //! | `together` | elements of `map` and `unmap` that the IOMMU is told of at once |
 //! | [`unmap`] | `unmap`, and the release of what a dying domain leaves |
 //! | [`window`] | large mappings, made and ended in bounded steps |
+//! | [`identity`] | the default context of domains whose devices work with machine addresses |
 //! | [`flush`] | the IOTLB flush, and what may happen only after it |
 //! | [`lookup`] | both directions of the look-up |
 //! | [`faults`] | what the IOMMU has stopped devices from doing |
@@ -38,6 +39,7 @@ pub mod context;
 pub mod control;
 pub mod faults;
 pub mod flush;
+pub mod identity;
 pub mod lookup;
 pub mod map;
 pub mod mirror;

@@ -15,12 +15,16 @@ use hypercall_abi::{
     },
     query::{
         Query, XEN_GDMA_CAP_CONTEXTS, XEN_GDMA_CAP_DEFAULT_CONTEXT, XEN_GDMA_CAP_GRANT_V1,
-        XEN_GDMA_CAP_GRANT_V2, XEN_GDMA_CAP_OWN_FRAMES, XEN_GDMA_CAP_PCI,
-        XEN_GDMA_CAP_REGISTERED_ARGS, XEN_GDMA_CAP_WINDOWS,
+        XEN_GDMA_CAP_GRANT_V2, XEN_GDMA_CAP_IDENTITY, XEN_GDMA_CAP_OWN_FRAMES, XEN_GDMA_CAP_PCI,
+        XEN_GDMA_CAP_PROTECTED, XEN_GDMA_CAP_REGISTERED_ARGS, XEN_GDMA_CAP_WINDOWS,
     },
 };
 
-use super::{attach::can_create, map::default_range};
+use super::{
+    attach::can_create,
+    identity::{is_identity, is_protected},
+    map::default_range,
+};
 use crate::{
     addr::{DfnRange, DomId},
     host::{DeviceError, Domain, Host, IommuMode},
@@ -61,12 +65,7 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
         return Err(QueryError::NoDomain(domid));
     }
     let state = caller.state().ok_or(QueryError::NoDomain(domid))?;
-    let hole = default_range(host, caller);
-    let space = state
-        .dma
-        .space(host, XEN_GDMA_CONTEXT_DEFAULT)
-        .ok_or(QueryError::NoDomain(domid))?;
-    let range = space.context.lock().range().or(hole);
+    let addresses = default_addresses(host, caller).ok_or(QueryError::NoDomain(domid))?;
     op.mappings = state.dma.live();
     op.max_pins = state.dma.pins.limit();
     op.used_pins = state.dma.pins.used();
@@ -84,15 +83,63 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
     if host.has_pci() {
         op.capabilities |= XEN_GDMA_CAP_PCI;
     }
-    if range.is_some() {
+    if addresses != Addresses::None {
         op.capabilities |= XEN_GDMA_CAP_DEFAULT_CONTEXT;
+    }
+    if addresses == Addresses::Machine {
+        op.capabilities |= XEN_GDMA_CAP_IDENTITY;
+    }
+    if confines(host, caller) {
+        op.capabilities |= XEN_GDMA_CAP_PROTECTED;
     }
     op.max_batch = XEN_GDMA_MAX_BATCH;
     op.max_frames = XEN_GDMA_MAX_FRAMES;
-    (op.daddr_first, op.daddr_last) = range.map_or((0, 0), DfnRange::byte_bounds);
+    (op.daddr_first, op.daddr_last) = addresses.byte_bounds();
     op.page_sizes = host.iommu_page_sizes(caller);
     op.flushes = state.dma.counters.flushes.load(Ordering::Relaxed);
     Ok(())
+}
+
+/// Device addresses that `map` gives out in the default context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Addresses {
+    None,
+    Hole(DfnRange),
+    Machine,
+}
+
+impl Addresses {
+    fn byte_bounds(self) -> (u64, u64) {
+        match self {
+            Self::None => (0, 0),
+            Self::Hole(range) => range.byte_bounds(),
+            Self::Machine => (0, u64::MAX),
+        }
+    }
+}
+
+/// `None`: the domain has no default context.
+///
+/// Takes the lock of the default context.
+fn default_addresses<H: Host>(host: &H, caller: &H::Domain) -> Option<Addresses> {
+    if is_identity::<H>(caller) {
+        return Some(Addresses::Machine);
+    }
+    let hole = default_range(host, caller);
+    let space = caller.state()?.dma.space(host, XEN_GDMA_CONTEXT_DEFAULT)?;
+    let range = space.context.lock().range().or(hole);
+    Some(range.map_or(Addresses::None, Addresses::Hole))
+}
+
+/// Whether the IOMMU, for a device behind it in the caller's default context, has no more
+/// than the caller's own memory and what is mapped.
+fn confines<H: Host>(host: &H, caller: &H::Domain) -> bool {
+    match host.iommu_mode(caller) {
+        IommuMode::Absent | IommuMode::PassThrough => false,
+        IommuMode::OwnTables | IommuMode::SharedTables => {
+            !is_identity::<H>(caller) || is_protected(host, caller)
+        }
+    }
 }
 
 /// What a device of the caller needs, and whether an IOMMU confines it.
@@ -100,16 +147,13 @@ pub fn query<H: Host>(host: &H, caller: &H::Domain, op: &mut Query) -> Result<()
 /// | caller | IOMMU | device address | protected |
 /// |---|---|---|---|
 /// | PV | at work | machine | yes |
+/// | PV | at work, with all of the machine's memory in its tables | machine | no |
 /// | PV | passing through, or none | machine | no |
-/// | translated | at work | guest | yes |
+/// | translated | at work | guest (direct mapped: = machine) | yes |
 /// | direct mapped | passing through, or none | machine (= guest) | no |
 /// | translated | passing through, or none | none: bounce | no |
 fn treatment<H: Host>(host: &H, caller: &H::Domain, behind_iommu: bool) -> (u32, u16) {
-    let confined = behind_iommu
-        && matches!(
-            host.iommu_mode(caller),
-            IommuMode::OwnTables | IommuMode::SharedTables
-        );
+    let confined = behind_iommu && confines(host, caller);
     let treatment = if !caller.is_translated() {
         XEN_GDMA_TREATMENT_IDENTITY
     } else if confined {

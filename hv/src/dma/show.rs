@@ -40,13 +40,24 @@ impl<H: Host> Dma<H> {
 
 /// One line for a context in use.
 fn show_space<H: Host>(holder: &H::Domain, space: &Space<H>, line: &mut impl FnMut(Arguments<'_>)) {
-    let (range, pinned, pending, stuck) = {
+    let (identity, range, pinned, pending, stuck) = {
         let context = space.context.lock();
         let Some(range) = context.range() else {
             return;
         };
-        (range, context.pinned(), context.pending(), context.stuck())
+        let identity = context.is_identity();
+        let (pinned, pending) = (context.pinned(), context.pending());
+        (identity, range, pinned, pending, context.stuck())
     };
+    if identity {
+        line(format_args!(
+            "{}: context {}: machine addresses: {pinned} frames pinned, {pending} of them until \
+             a flush, {stuck} for ever",
+            holder.id(),
+            space.number(),
+        ));
+        return;
+    }
     line(format_args!(
         "{}: context {}: dfn {:#x} to {:#x}: {pinned} frames pinned, {pending} of them until a \
          flush, {stuck} for ever",

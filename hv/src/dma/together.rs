@@ -86,6 +86,10 @@ impl<H: Host> Maps<'_, H> {
             state: self.turn.state,
             space,
         };
+        if place.is_identity() {
+            // Where frames are in the machine says where they are mapped.
+            return 0;
+        }
         let Some(mapped) = place.map_neighbours(host, &request, elements) else {
             return 0;
         };
@@ -168,7 +172,8 @@ impl<H: Host> Row<'_, H> {
         // All else is as with the first.
         let pin = Request::parse_source(op).and_then(|source| {
             let request = Request { source, ..*request };
-            pin_one(self.host, self.place.holder, table, &request, 0)
+            let typed = request.access.write;
+            pin_one(self.host, self.place.holder, table, &request, (0, typed))
         });
         match pin {
             Ok(pin) => {
@@ -263,6 +268,9 @@ impl<H: Host> Unmaps<'_, H> {
         let (holder, state) = (self.turn.holder, self.turn.state);
         let space = self.turn.space()?;
         let mut context = space.context.lock();
+        if context.is_identity() {
+            return None;
+        }
         let (count, range) = find_row(host, &context, elements)?;
         let together = unmap_row(host, holder, state, space, (count, range));
         let (row, _) = elements.split_at_mut(count as usize);

@@ -12,7 +12,7 @@ use hypercall_abi::{
 use super::{
     arguments,
     context::{Context, Handle, Mapping},
-    flush,
+    flush, identity,
     map::MapError,
     space::Space,
     turn::{NoContext, Turn},
@@ -108,12 +108,7 @@ pub(super) fn find<H: Host>(
             }
             context.by_handle(host, handle)
         }
-        Name::Range(first, count) => context
-            .by_dfn(host, first)
-            .map(|found| found.mapping)
-            .filter(|mapping| {
-                mapping.range.first == first && mapping.range.count == u64::from(count)
-            }),
+        Name::Range(first, count) => context.by_range(host, first, count),
     };
     match named {
         Some(mapping) if context.is_live_window(mapping.handle) => Err(UnmapError::IsWindow),
@@ -252,8 +247,8 @@ pub(super) fn take_back<H: Host>(
 ) -> Result<Unmapped, UnmapError> {
     let frames = mapping.range.count as u32;
     let mut flags = FlushFlags::NONE;
-    let tables = space.tables(holder);
-    let unmapped = host.iommu_unmap(tables, mapping.range.first, frames, &mut flags);
+    let unmapped =
+        identity::unmap_frames(host, holder, state, space, (context, mapping), &mut flags);
     if unmapped.is_err() {
         // A part of it may be gone from the tables: the next flush covers that.
         context.note_flush(mapping, flags);

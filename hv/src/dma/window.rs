@@ -377,6 +377,9 @@ impl<H: Host> Making<'_, H> {
             space,
         } = self.ending;
         let place = self.place();
+        if place.is_identity() {
+            return Err(MapError::NotMappable);
+        }
         let range = place.open(host)?;
         if !self.request.fits(range) {
             return Err(MapError::Reserve(ReserveError::OutOfRange));

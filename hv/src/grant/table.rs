@@ -128,7 +128,7 @@ pub struct GrantTable<H: Host> {
     /// The domain's records as a holder of CPU mappings.
     pub(super) maptrack: Maptrack<H>,
     /// The frames of others that its devices reach at their machine addresses.
-    pub(super) identity: Identity<H>,
+    pub(crate) identity: Identity<H>,
 }
 
 /// One entry, its active half locked.

@@ -257,7 +257,8 @@
 #define XEN_GDMA_TREATMENT_BOUNCE 5
 
 /**
- * The device is behind an IOMMU that confines it to what is mapped.
+ * The device is behind an IOMMU that confines it to what is mapped, and to the caller's
+ * own memory. In the default context: see `XEN_GDMA_CAP_PROTECTED`.
  */
 #define XEN_GDMA_DEVICE_PROTECTED (1 << 0)
 
@@ -277,7 +278,8 @@
 #define XEN_GDMA_FAULT_WRITE (1 << 0)
 
 /**
- * `addr` is a device address.
+ * `addr` is a device address. Of several mappings at one machine address
+ * (`XEN_GDMA_CAP_IDENTITY`) the newest one is found.
  */
 #define XEN_GDMA_LOOKUP_DADDR 0
 
@@ -314,7 +316,8 @@
 #define XEN_GDMA_MAP_READ (1 << 0)
 
 /**
- * Devices may write.
+ * Devices may write. Where device addresses are machine addresses
+ * (`XEN_GDMA_CAP_IDENTITY`) they may read as well then.
  */
 #define XEN_GDMA_MAP_WRITE (1 << 1)
 
@@ -335,7 +338,8 @@
 /**
  * The mapping is named by `context`, `daddr` and `nr_frames`, which must be
  * exactly those of one `map` (without the offset of a grant-DMA address); `handle`
- * must be 0.
+ * must be 0. Of several mappings at one machine address (`XEN_GDMA_CAP_IDENTITY`) the newest
+ * such one is meant, if it is among the newest 64 of its first frame.
  */
 #define XEN_GDMA_UNMAP_BY_DADDR (1 << 0)
 
@@ -350,9 +354,9 @@
 #define XEN_GDMA_CAP_GRANT_V1 (1 << 1)
 
 /**
- * Capability: the caller's default context accepts mappings. Clear when the
- * caller's devices are not behind an IOMMU that Xen programs for it alone, or
- * when the IOMMU shares its page tables with the CPU.
+ * Capability: the caller's default context accepts mappings. Clear for a domain whose
+ * devices work with guest addresses when they are not behind an IOMMU that Xen programs
+ * for it alone, or when the IOMMU shares its page tables with the CPU.
  */
 #define XEN_GDMA_CAP_DEFAULT_CONTEXT (1 << 2)
 
@@ -381,6 +385,22 @@
  * Capability: there are windows.
  */
 #define XEN_GDMA_CAP_WINDOWS (1 << 7)
+
+/**
+ * Capability: device addresses of the default context are machine addresses (PV, and
+ * direct-mapped Arm domains). `map` gives out that of the frame; a frame can be mapped
+ * there several times. There are no windows.
+ */
+#define XEN_GDMA_CAP_IDENTITY (1 << 8)
+
+/**
+ * Capability: in the default context, an IOMMU keeps the devices behind it from all but
+ * the caller's own memory and what is mapped. Clear without an IOMMU, with one that
+ * devices pass by (`dom0-iommu=passthrough`), and for a PV dom0 whose devices reach all
+ * memory that is not Xen's (without `dom0-iommu=strict`): there `map` does no more than
+ * to keep frames in place, and devices reach them after `unmap` and `revoke` as well.
+ */
+#define XEN_GDMA_CAP_PROTECTED (1 << 9)
 
 /**
  * Most windows of one context.
@@ -442,11 +462,13 @@ struct xen_gdma_query {
   uint32_t max_contexts;
   /**
    * OUT: first device address that `map` gives out or accepts in the default
-   * context; 0 when the default context accepts no mapping.
+   * context; 0 when the default context accepts no mapping, and with
+   * `XEN_GDMA_CAP_IDENTITY`.
    */
   uint64_t daddr_first;
   /**
-   * OUT: last device address (inclusive) of that range; 0 likewise.
+   * OUT: last device address (inclusive) of that range; 0 when there is none, all ones
+   * with `XEN_GDMA_CAP_IDENTITY`.
    */
   uint64_t daddr_last;
   /**
@@ -611,25 +633,31 @@ struct xen_gdma_device_attach {
 /**
  * One element of `XEN_GDMA_OP_MAP`.
  *
+ * In the default context of a caller with `XEN_GDMA_CAP_IDENTITY`, the device address of a
+ * frame is its machine address. It can be mapped any number of times, each time with a
+ * handle of its own; devices may write it while any of the mappings allows that, be it of
+ * this command or of `GNTTABOP_map_grant_ref`. Own frames need no mapping for devices to
+ * reach them: it keeps them in place.
+ *
  * An element that fails changes nothing. If the call returns `-EIO`, devices may
  * not yet see the mappings of elements with status 0. Element errors, in the order in which
  * they are found:
  *
  * | error | when |
  * |---|---|
- * | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; with GRANT_DMA a `source` without the mark, or one that does not fit; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it |
+ * | `-EINVAL` | padding not zero; unknown `kind` or flag; neither READ nor WRITE; with GRANT_DMA a `source` without the mark, or one that does not fit; `nr_frames` 0 or above `XEN_GDMA_MAX_FRAMES`; `domid` not 0 with OWN; `daddr` not 0 without FIXED, not page aligned or outside the context's range with it, or, with `XEN_GDMA_CAP_IDENTITY`, not the frame's machine address (which is found last) |
  * | `-ENOENT` | no such context |
  * | `-EOPNOTSUPP` | the default context accepts no mapping for this domain |
  * | `-ESRCH` | no such granter |
  * | `-EPERM` | access control refuses |
  * | `-ENOBUFS` | the domain's limit of pinned frames would be passed |
  * | `-EEXIST` | FIXED, and a part of the range is in use |
- * | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way |
+ * | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way; with `XEN_GDMA_CAP_IDENTITY`, the frames do not follow each other in the machine, or there is no room for the records of so many together: map them one by one |
  * | `-ERANGE` | a grant reference outside the granter's table |
  * | `-EACCES` | the entry does not grant this access to the caller |
  * | `-EBUSY` | the entry changes under our hands, or was granted to another domain that still uses it |
  * | `-EMLINK` | too many mappings of one reference |
- * | `-EFAULT` | the guest frame is not ordinary memory of its domain |
+ * | `-EFAULT` | the guest frame is not ordinary memory of its domain, or may not be written; with `XEN_GDMA_CAP_IDENTITY` and `XEN_GDMA_CAP_PROTECTED` an own frame that may not be written (a page table) cannot be mapped to be read either, because the IOMMU has only those that may |
  * | `-EAGAIN` | the guest frame is paged out or shared; try again |
  * | `-ENOMEM` | Xen has no memory for the records |
  * | `-EIO` | the IOMMU refused |
@@ -767,6 +795,7 @@ struct xen_gdma_flush {
  * | `-EEXIST`, `-ENOSPC` | also, in the default context: the caller has a frame of its own at a device address of the window |
  * | `-EACCES` | also: the granter has revoked a reference meanwhile |
  * | `-ENOENT` | also: the context is being destroyed |
+ * | `-EOPNOTSUPP` | also: the default context of a caller with `XEN_GDMA_CAP_IDENTITY` |
  */
 struct xen_gdma_window_create {
   /**

@@ -52,6 +52,9 @@ pub struct DomainSetup {
     pub has_state: bool,
     /// How the IOMMU treats its devices.
     pub iommu: IommuMode,
+    /// Tables of its own, if it works with machine addresses, have what it has; else all
+    /// of the machine's memory.
+    pub strict: bool,
     /// Free device frames: first and count.
     pub hole: Option<(u64, u64)>,
     /// Device frames that its contexts can have: first and count.
@@ -95,6 +98,7 @@ impl DomainSetup {
             direct_mapped: false,
             has_state: true,
             iommu: IommuMode::OwnTables,
+            strict: true,
             hole: Some((Self::HOLE, 1 << 20)),
             context_range: Some((Self::CONTEXTS, 1 << 24)),
             mirror_range: Some((Self::MIRRORS, 1 << 20)),
@@ -107,6 +111,17 @@ impl DomainSetup {
             max_pages: 200,
             ram_frames: 160,
         }
+    }
+
+    /// Its default context has machine addresses: whether the IOMMU there has no more
+    /// than its memory and its mappings.
+    pub fn identity(&self) -> Option<bool> {
+        let tables = match self.iommu {
+            IommuMode::Absent | IommuMode::PassThrough => false,
+            IommuMode::OwnTables => self.strict,
+            IommuMode::SharedTables => self.direct_mapped,
+        };
+        (!self.translated || self.direct_mapped).then_some(tables)
     }
 
     /// A PV domain whose devices work with machine addresses through an IOMMU.

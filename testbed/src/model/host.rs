@@ -179,7 +179,8 @@ impl Host for Machine {
         take_type: bool,
         io: IoMemory,
     ) -> Result<PinnedFrame, FrameError> {
-        assert!(access.write || !take_type, "a type only to write");
+        let needless = owner.is_translated() && !access.write && take_type;
+        assert!(!needless, "a type only to write");
         let backing = self.state().p2m.get(&(owner.id().0, gfn.number())).copied();
         match backing {
             Some(Backing::Ram(mfn)) => self.take_reference(owner.id().0, mfn, take_type),
@@ -387,7 +388,7 @@ impl Host for Machine {
     }
 
     fn cpu_map_needs_identity(&self, holder: &ModelDomain) -> bool {
-        !holder.is_translated() && self.iommu_mode(holder) == IommuMode::OwnTables
+        holder.setup().identity() == Some(true)
     }
 
     fn identity_map(
@@ -402,11 +403,11 @@ impl Host for Machine {
             state.identity_unsure = Some(key);
             return Err(IommuError);
         }
-        let old = state.identity.insert(key, access.write);
         // After a failure nobody knows what there is.
         let unsure = state.identity_unsure.take() == Some(key);
-        let needless = old == Some(access.write) && !unsure;
-        assert!(!needless, "nothing to change for {key:x?}");
+        let iommu = state.iommus.entry((key.0, 0)).or_default();
+        iommu.set_identity(key.1, access, unsure);
+        iommu.flush_frame(key.1);
         Ok(())
     }
 
@@ -415,9 +416,10 @@ impl Host for Machine {
         if state.switches.identity_unmap_fails.pull() {
             return Err(IommuError);
         }
-        let key = (holder.id().0, mfn.number());
         // Nothing there is no error: after a failure nobody knows.
-        state.identity.remove(&key);
+        let iommu = state.iommus.entry((holder.id().0, 0)).or_default();
+        iommu.unmap(mfn.number(), 1);
+        iommu.flush_frame(mfn.number());
         Ok(())
     }
 
@@ -669,6 +671,10 @@ impl Host for Machine {
     ) -> Result<(), IommuError> {
         let mut state = self.state();
         let id = tables_id(tables);
+        let identity = match tables {
+            IoTables::Default(domain) => domain.setup().identity().is_some(),
+            IoTables::Own(_) => false,
+        };
         let ok = !state.switches.map_fails.pull();
         let (domain, context) = state.name_of(id);
         state.events.push(Event::Map {
@@ -683,7 +689,12 @@ impl Host for Machine {
             return Err(IommuError);
         }
         let iommu = state.iommus.entry(id).or_default();
-        flush.add(iommu.map(dfn.number(), mfn.number(), count, access));
+        if identity {
+            assert_eq!((dfn.number(), count), (mfn.number(), 1), "identity only");
+            flush.add(iommu.set_identity(mfn.number(), access, false));
+        } else {
+            flush.add(iommu.map(dfn.number(), mfn.number(), count, access));
+        }
         Ok(())
     }
 

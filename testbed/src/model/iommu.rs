@@ -9,7 +9,7 @@ use std::{
 
 use super::{machine::Inner, mirror::Copy};
 use hv::{
-    addr::{Access, DfnRange},
+    addr::{Access, Dfn, DfnRange},
     host::FlushFlags,
 };
 
@@ -101,6 +101,8 @@ pub struct Iommu {
     iotlb: BTreeMap<u64, Vec<Translation>>,
     /// Translations that devices do not see for certain before a flush.
     unseen: BTreeSet<u64>,
+    /// Device frames that may be written now, which devices do not see before a flush.
+    unseen_writable: BTreeSet<u64>,
     /// The hardware caches that there is no translation, until a flush.
     pub caches_absent: bool,
 }
@@ -168,6 +170,39 @@ impl Iommu {
         ADDED
     }
 
+    /// Lets devices reach a frame at its machine address, or changes what they may do
+    /// there. The IOTLB keeps what there was.
+    pub fn set_identity(&mut self, mfn: u64, access: Access, unsure: bool) -> FlushFlags {
+        let new = Translation {
+            mfn,
+            read: access.read,
+            write: access.write,
+        };
+        let old = self.table.insert(mfn, new);
+        assert!(unsure || old != Some(new), "nothing to change for {mfn:#x}");
+        self.iotlb.entry(mfn).or_default().push(new);
+        let Some(old) = old else {
+            if self.caches_absent {
+                self.unseen.insert(mfn);
+            }
+            return ADDED;
+        };
+        assert_eq!(old.mfn, mfn, "an identity");
+        if new.write {
+            self.unseen_writable.insert(mfn);
+        }
+        FlushFlags(ADDED.0 | REMOVED.0)
+    }
+
+    /// Flushes one frame.
+    pub fn flush_frame(&mut self, dfn: u64) {
+        let frame = DfnRange {
+            first: Dfn::new(dfn),
+            count: 1,
+        };
+        self.flush(frame, FlushFlags(ADDED.0 | REMOVED.0));
+    }
+
     /// Removes translations from the table. The IOTLB keeps them.
     pub fn unmap(&mut self, dfn: u64, count: u32) -> FlushFlags {
         for frame in dfn..dfn + u64::from(count) {
@@ -184,6 +219,7 @@ impl Iommu {
             self.unseen.retain(|dfn| !frames.contains(dfn));
         }
         if flags.0 & REMOVED.0 != 0 {
+            self.unseen_writable.retain(|dfn| !frames.contains(dfn));
             let Self { table, iotlb, .. } = self;
             for (dfn, cached) in iotlb.range_mut(frames) {
                 cached.retain(|entry| table.get(dfn) == Some(entry));
@@ -228,7 +264,7 @@ impl Iommu {
 
     /// Translates as a device access does: from the IOTLB if it can.
     pub fn translate(&self, dfn: u64, write: bool) -> Result<u64, DmaFault> {
-        if self.unseen.contains(&dfn) {
+        if self.unseen.contains(&dfn) || write && self.unseen_writable.contains(&dfn) {
             return Err(DmaFault { dfn, write });
         }
         let allowed = |entry: &&Translation| if write { entry.write } else { entry.read };

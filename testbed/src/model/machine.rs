@@ -309,8 +309,9 @@ pub struct State {
     pub own_maps: BTreeMap<(u16, u64), u64>,
     /// Translations that are in a CPU's TLB only: domain, frame, writable.
     pub stale: Vec<(u16, u64, bool)>,
-    /// (domain, frame) that its devices reach at the machine address: writable.
-    pub identity: BTreeMap<(u16, u64), bool>,
+    /// Domains whose default context has machine addresses: whether the IOMMU there has no
+    /// more than their memory and their mappings.
+    pub identity: BTreeMap<u16, bool>,
     /// The identity mapping that failed last.
     pub identity_unsure: Option<(u16, u64)>,
     /// References that page tables have for their own: frame, with a type.
@@ -365,10 +366,8 @@ impl State {
         let stale = self.stale.iter().filter(|&&(_, to, _)| to == mfn);
         let stale = stale.map(|&(_, _, write)| write);
         let cpus = count(&mut live.chain(stale));
-        let identity = self.identity.iter().filter(|&(&(_, to), _)| to == mfn);
-        let identity = count(&mut identity.map(|(_, &write)| write));
-        reach.0 += cpus.0 + identity.0;
-        reach.1 += cpus.1 + identity.1;
+        reach.0 += cpus.0;
+        reach.1 += cpus.1;
         reach
     }
 
@@ -444,6 +443,7 @@ impl State {
     pub(super) fn forget(&mut self, id: u16) {
         self.tables.remove(&id);
         self.pv.remove(&id);
+        self.identity.remove(&id);
     }
 
     /// Frames of memory that a domain has.
@@ -678,6 +678,9 @@ impl Machine {
         if !setup.translated {
             self.state().pv.insert(setup.id);
         }
+        if let Some(protected) = setup.identity() {
+            self.state().identity.insert(setup.id, protected);
+        }
         self.populate(setup.id, 0, setup.ram_frames);
         self.look_at_table(setup.id);
         Some(domain)
@@ -700,6 +703,22 @@ impl Machine {
 
 fn translate(state: &State, tables: TablesId, daddr: u64, write: bool) -> Result<u64, DmaFault> {
     let dfn = daddr / 4096;
+    let (domain, table) = tables;
+    match state.identity.get(&domain).filter(|_| table == 0) {
+        // Whatever there is.
+        Some(false) => {
+            let ram = |frame: &FrameRecord| matches!(frame.kind, Kind::Ram);
+            let there = state.frames.get(dfn).is_some_and(ram);
+            return there.then_some(dfn).ok_or(DmaFault { dfn, write });
+        }
+        Some(true) => {
+            let mut own = state.own_memory(domain);
+            if own.any(|(at, entry)| at == dfn && (entry.write || !write)) {
+                return Ok(dfn);
+            }
+        }
+        _ => {}
+    }
     state
         .iommus
         .get(&tables)

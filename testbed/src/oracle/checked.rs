@@ -87,6 +87,9 @@ impl Checked {
         }];
         let vcpu = self.machine.vcpu_of(setup.id);
         vcpu.call_with(Number::GrantDma, XEN_GDMA_OP_QUERY, &mut op);
+        if let Some(protected) = setup.identity() {
+            self.reference.identity.insert(setup.id, protected);
+        }
         let range = (op[0].daddr_first / 4096, op[0].daddr_last / 4096);
         self.reference.ranges.insert(setup.id, range);
     }

@@ -6,11 +6,11 @@ use std::{
     ops::ControlFlow,
 };
 
-use hv::host::{Domain, IommuMode};
+use hv::host::Domain;
 use hypercall_abi::grant::{GTF_ACCEPT_TRANSFER, GTF_READING, GTF_TYPE_MASK, GTF_WRITING};
 
 use super::reference::{Made, Reference};
-use crate::model::{Machine, frames::Kind};
+use crate::model::{Machine, frames::Kind, iommu::Iommu};
 
 /// Checks everything that must hold between two steps.
 pub fn check(machine: &Machine, reference: &Reference) {
@@ -80,6 +80,9 @@ fn check_reach(machine: &Machine, reference: &Reference) {
     let state = machine.state();
     for (&(domain, _), iommu) in &state.iommus {
         let space = (domain, iommu.number);
+        if reference.is_identity(space) {
+            continue;
+        }
         for (dfn, translation) in iommu.reachable() {
             let pinned = reference.pages.get(&(space, dfn)).is_some_and(|page| {
                 page.mfn == translation.mfn && (page.write || !translation.write)
@@ -99,6 +102,9 @@ fn check_tables(machine: &Machine, reference: &Reference) {
     let state = machine.state();
     for (&id, iommu) in &state.iommus {
         let space = (id.0, iommu.number);
+        if reference.is_identity(space) {
+            continue;
+        }
         let mut wanted = reference.table_of(space);
         let mut table = iommu.table().clone();
         let made = reference.contexts.get(&space);
@@ -253,19 +259,13 @@ fn check_cpu_maps(machine: &Machine, reference: &Reference) {
     assert_eq!(own, reference.own_maps, "pages that PV domains have mapped");
 }
 
-/// What devices that work with machine addresses have to reach, by holder and
-/// frame, and whether they may write.
+/// What devices that work with machine addresses have to reach because of mappings by
+/// the grant table, by holder and frame, and whether they may write.
 fn identity_mappings(machine: &Machine, reference: &Reference) -> BTreeMap<(u16, u64), bool> {
-    let with_identity: BTreeSet<u16> = machine
-        .domains()
-        .iter()
-        .filter(|domain| !domain.setup().translated)
-        .filter(|domain| domain.setup().iommu == IommuMode::OwnTables)
-        .map(|domain| domain.setup().id)
-        .collect();
     let mut wanted = BTreeMap::new();
     for (&(holder, _), mapping) in &reference.cpu {
-        if with_identity.contains(&holder) && holder != mapping.granter {
+        let protected = machine.state().identity.get(&holder) == Some(&true);
+        if protected && holder != mapping.granter {
             *wanted.entry((holder, mapping.mfn)).or_insert(false) |= mapping.write;
         }
     }
@@ -273,14 +273,66 @@ fn identity_mappings(machine: &Machine, reference: &Reference) -> BTreeMap<(u16,
 }
 
 /// Devices that work with machine addresses reach what their domain has mapped of
-/// others', and are allowed no more than its mappings are.
+/// others', by the grant table or for DMA, and are allowed no more than its mappings are
+/// together: the tables say so exactly, the IOTLB may have what waits for a flush.
 fn check_identity(machine: &Machine, reference: &Reference) {
-    let wanted = identity_mappings(machine, reference);
-    assert_eq!(
-        machine.state().identity,
-        wanted,
-        "frames that devices reach at machine addresses: writable"
-    );
+    let mapped = identity_mappings(machine, reference);
+    let state = machine.state();
+    let empty = Iommu::default();
+    for &holder in state.identity.keys() {
+        let iommu = state.iommus.get(&(holder, 0)).unwrap_or(&empty);
+        let by_tables = mapped
+            .range((holder, 0)..=(holder, u64::MAX))
+            .map(|(&(_, mfn), &write)| (mfn, write));
+        let (mut least, mut most, mut reach) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let add = |to: &mut BTreeMap<u64, bool>, mfn, write| {
+            *to.entry(mfn).or_insert(false) |= write;
+        };
+        for (mfn, write) in by_tables {
+            for set in [&mut least, &mut most, &mut reach] {
+                add(set, mfn, write);
+            }
+        }
+        for page in reference.identity_pages(holder) {
+            if page.mapped && !page.stuck {
+                add(&mut least, page.mfn, page.write);
+            }
+            if page.mapped {
+                add(&mut most, page.mfn, page.write);
+            }
+            add(&mut reach, page.mfn, page.write);
+        }
+        check_identity_table(holder, iommu, &least, &most);
+        for (dfn, entry) in iommu.reachable() {
+            let pinned = dfn == entry.mfn && reach.get(&dfn).is_some_and(|&w| w || !entry.write);
+            assert!(
+                pinned,
+                "devices of d{holder} reach {entry:x?} at {dfn:#x} without a pin"
+            );
+        }
+    }
+}
+
+fn check_identity_table(
+    holder: u16,
+    iommu: &Iommu,
+    least: &BTreeMap<u64, bool>,
+    most: &BTreeMap<u64, bool>,
+) {
+    for (&dfn, entry) in iommu.table() {
+        assert_eq!(
+            (entry.mfn, entry.read),
+            (dfn, true),
+            "identity of d{holder}"
+        );
+        let allowed = most.get(&dfn).is_some_and(|&write| write || !entry.write);
+        assert!(allowed, "devices of d{holder} may use {entry:x?}");
+    }
+    for (mfn, &write) in least {
+        let entry = iommu.table().get(mfn);
+        let enough = entry.is_some_and(|entry| entry.write || !write);
+        assert!(enough, "frame {mfn:#x} of d{holder}: {entry:x?}");
+    }
 }
 
 /// No page of a table is lost, and none is there too many.

@@ -129,6 +129,38 @@ impl Step<'_> {
         }
     }
 
+    /// Passes over what the IOMMU was told of these frames of an identity context: what
+    /// its tables must be in the end is checked after the step.
+    fn follow_identity(&mut self, pages: &[Page]) {
+        self.apply_until_map();
+        let caller = self.caller;
+        let own = |event: &Event| match *event {
+            Event::Map {
+                domain,
+                context: 0,
+                mfn,
+                ok: true,
+                ..
+            } => domain == caller && pages.iter().any(|page| page.mfn == mfn),
+            _ => false,
+        };
+        while self.events.front().is_some_and(own) {
+            self.events.pop_front();
+        }
+    }
+
+    /// The IOMMU refused; what was done has been taken back, and waits for a flush.
+    fn identity_refused(&mut self, space: Space, mut pages: Vec<Page>) {
+        let refused = self.events.iter().any(Event::refused);
+        assert!(refused, "-EIO although the IOMMU did not refuse");
+        for page in &mut pages {
+            page.mapped = false;
+        }
+        let place = self.reference.place_for(space, 0);
+        self.reference.add_pages(space, place, &pages);
+        self.apply_all();
+    }
+
     pub(super) fn check_place(&self, op: &Map, daddr: u64) {
         let offset = if op.kind == XEN_GDMA_MAP_GRANT_DMA {
             op.source % 4096
@@ -150,6 +182,17 @@ impl Step<'_> {
         );
         if op.flags & XEN_GDMA_MAP_FIXED != 0 {
             assert_eq!(daddr, op.daddr + offset, "FIXED address");
+        }
+    }
+
+    /// The IOMMU may have a mapping of an identity context or not: its end was refused.
+    fn note_unsure(&mut self, space: Space, handle: u64) {
+        let mapping = self.reference.mappings.get(&(space, handle)).copied();
+        if let Some(mapping) = mapping.filter(|_| self.reference.is_identity(space)) {
+            let places = (space, mapping.dfn)..(space, mapping.dfn + u64::from(mapping.count));
+            for (_, page) in self.reference.pages.range_mut(places) {
+                page.stuck = true;
+            }
         }
     }
 
@@ -193,6 +236,22 @@ impl Element for Map {
             assert!(same_but_status(&unchanged, after), "{before:?} {after:?}");
         }
         match step.rules().map(before) {
+            Ok(pages) if step.reference.is_identity((step.caller, before.context)) => {
+                let space = (step.caller, before.context);
+                let no_room = after.status == Errno::NoSpc.wire();
+                if no_room && step.rules().may_lack_room(before) {
+                    return;
+                }
+                if after.status != 0 {
+                    assert_eq!(after.status, Errno::Io.wire(), "{before:?}");
+                    step.identity_refused(space, pages);
+                    return;
+                }
+                step.follow_identity(&pages);
+                step.check_place(before, after.daddr);
+                assert_eq!(after.daddr / 4096, pages[0].mfn, "a machine address");
+                step.reference.add_mapping(space, after.handle, 0, &pages);
+            }
             Ok(pages) if after.status == 0 => {
                 let (dfn, done, ok) = step
                     .follow_maps(after.nr_frames)
@@ -227,9 +286,13 @@ impl Element for Unmap {
         match step.rules().unmap(before) {
             Ok(handle) if after.status == 0 => {
                 let space = (step.caller, before.context);
-                step.reference.mappings.remove(&(space, handle));
+                let ended = step.reference.mappings.remove(&(space, handle));
+                if let Some(mapping) = ended.filter(|_| step.reference.is_identity(space)) {
+                    step.reference.end_pages(space, mapping.dfn, mapping.count);
+                }
             }
-            Ok(_) => {
+            Ok(handle) => {
+                step.note_unsure((step.caller, before.context), handle);
                 assert_eq!(after.status, Errno::Io.wire(), "{before:?}");
                 let refused = |event: &Event| matches!(event, Event::Unmap { ok: false, .. });
                 assert!(

@@ -87,6 +87,23 @@ impl Step<'_> {
         self.context_frames(op).ok_or(Errno::Inval)
     }
 
+    /// Mappings of a reference in identity contexts have ended: of these the events do not
+    /// tell, if something else needs the frame there.
+    fn end_identity(&mut self, source: Source) {
+        let of_source = self.reference.pages.iter();
+        let ended: Vec<_> = of_source
+            .filter(|(_, page)| page.source == source)
+            .filter(|&(&(space, _), _)| self.reference.is_identity(space))
+            .filter_map(|(&(space, place), _)| {
+                let (_, mapping) = self.reference.mapping_at(space, place)?;
+                Some((space, mapping.dfn, mapping.count))
+            })
+            .collect();
+        for (space, first, count) in ended {
+            self.reference.end_pages(space, first, count);
+        }
+    }
+
     /// Mappings of the context that have ended as far as the IOMMU is concerned.
     fn forget_ended(&mut self, space: Space) {
         let ended = |dfn: u64, count: u32| {
@@ -335,6 +352,7 @@ impl Element for Revoke {
                 "-EIO although the IOMMU did not refuse"
             );
         }
+        step.end_identity(source);
         step.apply_all();
         for space in touched {
             step.forget_ended(space);

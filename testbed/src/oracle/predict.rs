@@ -85,9 +85,36 @@ impl Rules<'_> {
         self.map_fields(op, MAX_FRAMES)?;
         let granter = self.map_granter(op)?;
         self.map_room(op)?;
-        (0..op.nr_frames)
+        let pages: Vec<Page> = (0..op.nr_frames)
             .map(|nth| self.map_page(op, granter, u64::from(nth)))
-            .collect()
+            .collect::<Result<_, _>>()?;
+        if self.reference.is_identity((self.caller, op.context)) {
+            Self::map_identity(op, &pages)?;
+        }
+        Ok(pages)
+    }
+
+    /// Frames whose device addresses are their machine addresses.
+    fn map_identity(op: &Map, pages: &[Page]) -> Result<(), Vec<Errno>> {
+        let first = pages[0].mfn;
+        if !pages.iter().zip(first..).all(|(page, mfn)| page.mfn == mfn) {
+            return Err(vec![Errno::NoSpc]);
+        }
+        if op.flags & XEN_GDMA_MAP_FIXED != 0 && op.daddr / 4096 != first {
+            return Err(vec![Errno::Inval]);
+        }
+        Ok(())
+    }
+
+    /// In an identity context, whether the service may have no room for so many frames
+    /// together: it has for twice as many as may be pinned, but the free places may be
+    /// anywhere between those in use.
+    pub(super) fn may_lack_room(&self, op: &Map) -> bool {
+        let places = self
+            .setup_of(self.caller)
+            .map_or(0, |setup| 2 * setup.max_pins);
+        let used = self.reference.pages_in((self.caller, op.context)).count() as u32;
+        places.saturating_sub(used).div_ceil(used + 1) < op.nr_frames
     }
 
     /// `window_create`: the same for any number of frames.
@@ -97,6 +124,9 @@ impl Rules<'_> {
             return Err(vec![Errno::Inval]);
         }
         self.map_fields(&map, u32::MAX)?;
+        if self.reference.is_identity((self.caller, op.context)) {
+            return Err(vec![Errno::OpNotSupp]);
+        }
         let granter = self.map_granter(&map)?;
         let space = (self.caller, op.context);
         let windows = self.reference.mappings_in(space);
@@ -166,6 +196,9 @@ impl Rules<'_> {
             return Err(vec![Errno::NoBufs]);
         }
         let space = (self.caller, op.context);
+        if self.reference.is_identity(space) {
+            return Ok(());
+        }
         let (first, last) = self
             .reference
             .range_of(space)
@@ -221,6 +254,9 @@ impl Rules<'_> {
 
     fn map_page(&self, op: &Map, granter: u16, nth: u64) -> Result<Page, Vec<Errno>> {
         let write = op.flags & XEN_GDMA_MAP_WRITE != 0;
+        let space = (self.caller, op.context);
+        let own = granter == self.caller;
+        let typed = write || own && self.reference.types_own_frames(space);
         let first = if op.kind == XEN_GDMA_MAP_GRANT_DMA {
             (op.source & !(1 << 63)) / 4096
         } else {
@@ -230,7 +266,7 @@ impl Rules<'_> {
         let (mfn, source) = if op.kind == XEN_GDMA_MAP_OWN {
             let gfn = number.ok_or(vec![Errno::Fault])?;
             let mfn = self
-                .memory_at(self.caller, gfn, write, false)
+                .memory_at(self.caller, gfn, typed, false)
                 .map_err(|why| why.dma.to_vec())?;
             (mfn, Source::Own(gfn))
         } else {
@@ -238,7 +274,7 @@ impl Rules<'_> {
                 .and_then(|number| u32::try_from(number).ok())
                 .ok_or(vec![Errno::Range])?;
             let mfn = self
-                .grant(granter, gref, write, write, UseKind::Dma)
+                .grant(granter, gref, write, typed, UseKind::Dma)
                 .map_err(|why| why.dma.to_vec())?;
             (mfn, Source::Grant(granter, gref))
         };
@@ -246,6 +282,7 @@ impl Rules<'_> {
             mfn,
             read: op.flags & XEN_GDMA_MAP_READ != 0,
             write,
+            typed,
             source,
             mapped: true,
             reached: true,
@@ -345,15 +382,19 @@ impl Rules<'_> {
         if op.flags & !known != 0 || foreign_fields || !aligned {
             return Err(Errno::Inval);
         }
+        let space = (self.caller, op.context);
         self.reference
-            .mappings_in((self.caller, op.context))
-            .find(|&(handle, mapping)| {
+            .mappings_in(space)
+            .filter(|&(handle, mapping)| {
                 if by_daddr {
-                    mapping.dfn * 4096 == op.daddr && mapping.count == op.nr_frames
+                    let dfn = self.reference.dfn_of(space, mapping.dfn);
+                    dfn * 4096 == op.daddr && mapping.count == op.nr_frames
                 } else {
                     handle == op.handle
                 }
             })
+            // In an identity context there may be several.
+            .max_by_key(|(_, mapping)| mapping.born)
             .ok_or(Errno::NoEnt)
             .and_then(|(handle, mapping)| match mapping {
                 Mapping { ending: true, .. } => Err(Errno::NoEnt),
@@ -372,18 +413,18 @@ impl Rules<'_> {
             return Err(Errno::Inval);
         }
         let space = (self.caller, op.context);
-        let dfn = if daddr {
-            op.addr / 4096
+        let place = if daddr {
+            self.newest_at(space, op.addr / 4096).ok_or(Errno::NoEnt)?
         } else {
             self.nth_mapping_of(space, op.addr / 4096, op.index)
                 .ok_or(Errno::NoEnt)?
         };
         let (handle, mapping) = self
             .reference
-            .mapping_at(space, dfn)
+            .mapping_at(space, place)
             .filter(|(_, mapping)| !mapping.ending)
             .ok_or(Errno::NoEnt)?;
-        let page = self.reference.pages[&(space, dfn)];
+        let page = self.reference.pages[&(space, place)];
         let offset = op.addr % 4096;
         let mut answer = *op;
         (answer.source_kind, answer.domid, answer.source) = match page.source {
@@ -394,11 +435,27 @@ impl Rules<'_> {
         };
         answer.status = 0;
         answer.handle = handle;
-        answer.daddr = dfn * 4096 + offset;
+        answer.daddr = self.reference.dfn_of(space, place) * 4096 + offset;
         answer.flags =
             u32::from(page.read) * XEN_GDMA_MAP_READ + u32::from(page.write) * XEN_GDMA_MAP_WRITE;
         answer.nr_frames = mapping.count;
         Ok(answer)
+    }
+
+    /// What is entered for a device frame: of several mappings the newest.
+    fn newest_at(&self, space: Space, dfn: u64) -> Option<u64> {
+        if !self.reference.is_identity(space) {
+            return Some(dfn);
+        }
+        self.reference
+            .pages_in(space)
+            .filter(|(_, page)| page.mfn == dfn)
+            .filter_map(|(place, _)| {
+                let (_, mapping) = self.reference.mapping_at(space, place)?;
+                Some((mapping.born, place))
+            })
+            .max()
+            .map(|(_, place)| place)
     }
 
     /// Device frame of the `nth` mapping of an own frame, newest first, windows last.
@@ -472,8 +529,9 @@ impl Rules<'_> {
 
     /// Whether the caller's default context accepts mappings.
     pub fn mappable(setup: &DomainSetup) -> bool {
-        setup.translated
-            && setup.iommu == IommuMode::OwnTables
-            && setup.hole.is_some_and(|(_, count)| count != 0)
+        setup.identity().is_some()
+            || setup.translated
+                && setup.iommu == IommuMode::OwnTables
+                && setup.hole.is_some_and(|(_, count)| count != 0)
     }
 }

@@ -27,20 +27,23 @@ pub struct Page {
     pub read: bool,
     /// Devices may write it.
     pub write: bool,
+    /// It has a writable-type reference.
+    pub typed: bool,
     /// Where it comes from.
     pub source: Source,
     /// The IOMMU translates it.
     pub mapped: bool,
     /// The IOMMU has translated it at some time.
     pub reached: bool,
-    /// It belongs to a mapping without a name.
+    /// It belongs to a mapping without a name; or, in an identity context, to one whose
+    /// end the IOMMU refused, so that it may be in the tables or not.
     pub stuck: bool,
 }
 
 /// A live mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// First device frame.
+    /// First device frame, or in an identity context the first of its [`PLACES`].
     pub dfn: u64,
     /// How many.
     pub count: u32,
@@ -114,6 +117,12 @@ impl Uses {
 /// A device address space: the holder, and the number of the context.
 pub type Space = (u16, u32);
 
+/// In an identity context several pages can be at one device frame. There, pages are
+/// entered at places that nobody else has, from here on.
+pub const PLACES: u64 = 1 << 60;
+/// More than one mapping has.
+const PLACES_PER_MAPPING: u64 = 256;
+
 /// There is no context with this number, or it is being destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoContext;
@@ -175,9 +184,13 @@ pub struct Reference {
     pub areas: BTreeMap<(u16, u32), Vec<u64>>,
     /// First and last device frame of each domain's default context.
     pub ranges: BTreeMap<u16, (u64, u64)>,
+    /// Domains whose default context has machine addresses: whether the IOMMU there has no
+    /// more than their memory and their mappings.
+    pub identity: BTreeMap<u16, bool>,
     /// The IOMMU refused something in the middle of a call that makes or ends windows.
     pub refused: bool,
     born: u64,
+    placed: u64,
 }
 
 impl Reference {
@@ -210,6 +223,57 @@ impl Reference {
         match self.contexts.get(&space) {
             Some(made) if !made.closed => Ok(Some(made.range)),
             _ => Err(NoContext),
+        }
+    }
+
+    /// Whether device addresses of a context are machine addresses.
+    pub fn is_identity(&self, space: Space) -> bool {
+        space.1 == 0 && self.identity.contains_key(&space.0)
+    }
+
+    /// Whether own frames must have a writable type there to be reached.
+    pub fn types_own_frames(&self, space: Space) -> bool {
+        space.1 == 0 && self.identity.get(&space.0) == Some(&true)
+    }
+
+    /// The device frame of a pinned page.
+    pub fn dfn_of(&self, space: Space, place: u64) -> u64 {
+        if self.is_identity(space) {
+            self.pages[&(space, place)].mfn
+        } else {
+            place
+        }
+    }
+
+    /// Pages of an identity context that devices may reach because they are mapped, by
+    /// machine frame, and whether they may write; own frames they reach anyway.
+    pub fn identity_pages(&self, holder: u16) -> impl Iterator<Item = &Page> {
+        let protected = self.identity.get(&holder) == Some(&true);
+        let own = move |page: &Page| match page.source {
+            Source::Own(_) => true,
+            Source::Grant(granter, _) => granter == holder,
+        };
+        self.pages_in((holder, 0))
+            .map(|(_, page)| page)
+            .filter(move |page| protected && !own(page))
+    }
+
+    /// The pages of a mapping are not mapped any more.
+    pub fn end_pages(&mut self, space: Space, first: u64, count: u32) {
+        let places = (space, first)..(space, first + u64::from(count));
+        for (_, page) in self.pages.range_mut(places) {
+            page.mapped = false;
+            page.stuck = false;
+        }
+    }
+
+    /// Where to enter pages that are at `dfn`.
+    pub fn place_for(&mut self, space: Space, dfn: u64) -> u64 {
+        if self.is_identity(space) {
+            self.placed += PLACES_PER_MAPPING;
+            PLACES + self.placed
+        } else {
+            dfn
         }
     }
 
@@ -303,7 +367,7 @@ impl Reference {
         for page in self.pages.values() {
             let counts = references.entry(page.mfn).or_default();
             counts.0 += 1;
-            counts.1 += u32::from(page.write);
+            counts.1 += u32::from(page.typed);
         }
         for mapping in self.cpu.values() {
             let counts = references.entry(mapping.mfn).or_default();
@@ -347,6 +411,7 @@ impl Reference {
             "handle {handle:#x} given out twice"
         );
         self.born += 1;
+        let dfn = self.place_for(space, dfn);
         let mapping = Mapping {
             dfn,
             count: pages.len() as u32,
@@ -402,8 +467,11 @@ impl Reference {
                 flags,
                 ok: true,
             } => self.pages.retain(|&(space, at), page| {
+                let identity = at >= PLACES;
+                let at = if identity { page.mfn } else { at };
                 let covered = space == (domain, context) && at >= dfn && at - dfn < count;
-                let flushed = flags & REMOVED.0 != 0 || !page.reached;
+                // What else needs a frame there keeps it in the tables.
+                let flushed = flags & REMOVED.0 != 0 || !page.reached || identity;
                 page.mapped || page.stuck || !covered || !flushed
             }),
             _ => {}

@@ -236,6 +236,36 @@ static void map_fixed(void)
     expect_unchanged();
 }
 
+/* Where device addresses are machine addresses, only one can be chosen. */
+static void map_fixed_identity(void)
+{
+    const uint64_t maddr = (uint64_t)virt_to_gfn(page) << PAGE_SHIFT;
+    struct xen_gdma_map map = good_own(), twice;
+
+    step("map: a fixed device address that is not the machine address");
+
+    map.flags |= XEN_GDMA_MAP_FIXED;
+    map.daddr = maddr + 1;
+    expect_map("not at a page", map, -EINVAL);
+    map.daddr = maddr + PAGE_SIZE;
+    expect_map("above it", map, -EINVAL);
+    map.daddr = maddr - PAGE_SIZE;
+    expect_map("below it", map, -EINVAL);
+    map.daddr = 0;
+    expect_map("0", map, -EINVAL);
+    map.daddr = -(uint64_t)PAGE_SIZE;
+    expect_map("the highest", map, -EINVAL);
+
+    map.daddr = maddr;
+    twice = map;
+    expect("map", gdma_map(&map), 0);
+    expect("map, in use", gdma_map(&twice), 0);
+    expect("unmap", gdma_unmap(map.handle), 0);
+    expect("unmap", gdma_unmap(twice.handle), 0);
+
+    expect_unchanged();
+}
+
 static void expect_unmap(const char *what, struct xen_gdma_unmap unmap,
                          int wanted)
 {
@@ -381,6 +411,14 @@ static bool prepare(void)
     self = domid;
 
     hole_gfn = virt_to_gfn(hole);
+#ifdef CONFIG_PV
+    /* As long as it is mapped, a page that was given back stays the domain's. */
+    if ( hypercall_update_va_mapping(_u(hole), 0, UVMF_INVLPG) )
+    {
+        xtf_error("A page cannot be unmapped\n");
+        return false;
+    }
+#endif
     if ( xtf_init_grant_table(1) || make_holes(hole, 1) )
     {
         xtf_error("No grant table, or no frame to do without\n");
@@ -413,7 +451,10 @@ void test_main(void)
     whole_calls();
     map_fields();
     map_sources();
-    map_fixed();
+    if ( limits.capabilities & XEN_GDMA_CAP_IDENTITY )
+        map_fixed_identity();
+    else
+        map_fixed();
     unmap_unknown();
     unmap_wrong();
     lookup_fields();

@@ -34,7 +34,8 @@ const char test_title[] = "Grant-DMA: version, limits, devices";
     (XEN_GDMA_CAP_OWN_FRAMES | XEN_GDMA_CAP_GRANT_V1 | \
      XEN_GDMA_CAP_DEFAULT_CONTEXT | XEN_GDMA_CAP_PCI | \
      XEN_GDMA_CAP_GRANT_V2 | XEN_GDMA_CAP_CONTEXTS | \
-     XEN_GDMA_CAP_REGISTERED_ARGS | XEN_GDMA_CAP_WINDOWS)
+     XEN_GDMA_CAP_REGISTERED_ARGS | XEN_GDMA_CAP_WINDOWS | \
+     XEN_GDMA_CAP_IDENTITY | XEN_GDMA_CAP_PROTECTED)
 
 static uint8_t page[PAGE_SIZE] __page_aligned_bss;
 
@@ -42,6 +43,13 @@ static bool maps_by_default(const struct xen_gdma_query *query)
 {
     return query->capabilities & XEN_GDMA_CAP_DEFAULT_CONTEXT;
 }
+
+static bool by_machine_address(const struct xen_gdma_query *query)
+{
+    return query->capabilities & XEN_GDMA_CAP_IDENTITY;
+}
+
+static bool is_protected_by_default;
 
 static void check_constants(const struct xen_gdma_query *query)
 {
@@ -69,6 +77,16 @@ static void check_constants(const struct xen_gdma_query *query)
     expect("the capability goes with a limit of contexts",
            !!(query->capabilities & XEN_GDMA_CAP_CONTEXTS),
            query->max_contexts != 0);
+#ifdef CONFIG_PV
+    expect_true("a PV domain's addresses are machine addresses",
+                by_machine_address(query) && maps_by_default(query));
+#else
+    expect_true("a PVH domain's are not", !by_machine_address(query));
+#endif
+    is_protected_by_default = query->capabilities & XEN_GDMA_CAP_PROTECTED;
+    fact_u64("default_maps", maps_by_default(query));
+    fact_u64("default_identity", by_machine_address(query));
+    fact_u64("default_protected", is_protected_by_default);
     expect_true("max_pins is not 0", query->max_pins != 0);
     expect("nothing pinned yet", query->used_pins, 0);
     expect("nothing mapped yet", query->mappings, 0);
@@ -82,6 +100,13 @@ static void check_range(const struct xen_gdma_query *query)
     {
         expect_hex("no first address", query->daddr_first, 0);
         expect_hex("no last address", query->daddr_last, 0);
+        return;
+    }
+
+    if ( by_machine_address(query) )
+    {
+        expect_hex("from the first byte", query->daddr_first, 0);
+        expect_hex("to the last", query->daddr_last, ~0ULL);
         return;
     }
 
@@ -108,6 +133,9 @@ static void check_usage(const struct xen_gdma_query *before)
 
     if ( !expect("map", rc, 0) )
         return;
+    if ( by_machine_address(before) )
+        expect_hex("the machine address", map.daddr,
+                   (uint64_t)virt_to_gfn(page) << PAGE_SHIFT);
     expect_true("in the range", map.daddr >= before->daddr_first &&
                                 map.daddr <= before->daddr_last);
 
@@ -172,11 +200,12 @@ static void expect_device(const char *what, pci_bdf_t bdf)
     struct xen_gdma_query_device query;
     bool is_protected;
 
-#ifdef CONFIG_PV
-    /* A PVH domain's devices are Xen's business from the start. */
-    if ( pci_announce(bdf) )
+    /*
+     * A PVH domain's devices are Xen's business from the start, unless there
+     * is no IOMMU.
+     */
+    if ( gdma_query_device(bdf, &query) == -ENODEV && pci_announce(bdf) )
         return xtf_error("Xen does not take the announcement of a device\n");
-#endif
 
     if ( !expect(what, gdma_query_device(bdf, &query), 0) )
         return;
@@ -186,6 +215,9 @@ static void expect_device(const char *what, pci_bdf_t bdf)
            PCI_BUS(bdf), PCI_SLOT(bdf), PCI_FUNC(bdf), query.treatment,
            is_protected);
 
+    /* All of a lab machine's devices are behind the IOMMU, if there is one. */
+    expect("protected as the default context is", is_protected,
+           is_protected_by_default);
     expect("unknown flags", query.flags & ~XEN_GDMA_DEVICE_PROTECTED, 0);
     expect("context", query.context, XEN_GDMA_CONTEXT_DEFAULT);
     expect("backend: the caller", query.backend, own_domid());

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Finding a mapping: by handle, by device frame, by guest frame.
 
-use super::{Context, Handle, NONE, Source, handle::MappingState, page::Reach};
+use super::{
+    Context, Handle, NONE, Source,
+    handle::MappingState,
+    page::{Page, Reach},
+};
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef},
     host::Host,
@@ -44,13 +48,35 @@ pub enum FoundSource {
 }
 
 impl<H: Host> Context<H> {
+    /// There is room in the index: [`Self::reserve`] has seen to it.
+    #[inline]
+    pub(super) fn link(&mut self, source: Source, index: u32) {
+        self.by_source.add(source, index, &mut self.pages);
+        if let Some(by_frame) = &mut self.by_frame
+            && let Some(mfn) = self.pages.get(index).and_then(Page::mfn)
+        {
+            by_frame.link(mfn, index);
+        }
+    }
+
+    /// What is pinned at a page is not to be found any more.
+    #[inline]
+    pub(super) fn unlink(&mut self, source: Source, index: u32) {
+        if let Some(by_frame) = &mut self.by_frame {
+            by_frame.unlink(index);
+        }
+        self.by_source.remove(source, index, &mut self.pages);
+    }
+
     pub(super) fn mapping_of(&self, slot: u32) -> Option<Mapping> {
         let mapping = self.mappings.get(slot)?;
-        let range = self.range?;
-        (mapping.state == MappingState::Live).then_some(Mapping {
+        if mapping.state != MappingState::Live {
+            return None;
+        }
+        Some(Mapping {
             handle: Handle::new(slot, mapping.generation),
             range: DfnRange {
-                first: range.first.checked_add(u64::from(mapping.first))?,
+                first: self.dfn_at(mapping.first)?,
                 count: u64::from(mapping.count),
             },
             access: mapping.access,
@@ -68,29 +94,28 @@ impl<H: Host> Context<H> {
             .filter(|mapping| mapping.handle.generation() == handle.generation())
     }
 
-    /// The mapping that a device frame belongs to, if it is no window's.
+    /// The mapping that a device frame belongs to, if it is no window's. Not for
+    /// identity contexts.
     pub fn mapping_at(&self, dfn: Dfn) -> Option<Mapping> {
         let index = self.range?.index_of(dfn)? as u32;
         self.mapping_of(self.pages.get(index)?.mapping())
     }
 
-    fn found(&self, index: u32) -> Option<Found> {
+    pub(super) fn found(&self, index: u32) -> Option<Found> {
         let page = self.pages.get(index)?;
         if page.reach() != Some(Reach::Mapped) {
             return None;
         }
         Some(Found {
             mapping: self.mapping_of(page.mapping())?,
-            dfn: self.range?.first.checked_add(u64::from(index))?,
+            dfn: self.dfn_at(index)?,
             source: page.names()?,
         })
     }
 
-    /// What a device frame leads to.
+    /// What a device frame leads to; in an identity context the newest mapping.
     pub fn by_dfn(&self, host: &H, dfn: Dfn) -> Option<Found> {
-        let range = self.range?;
-        let index = range.index_of(dfn)? as usize;
-        let index = host.clamp_index(index, range.count as usize) as u32;
+        let index = self.index_at(host, dfn)?;
         self.found(index).or_else(|| self.window_at(index))
     }
 

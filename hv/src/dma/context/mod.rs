@@ -13,6 +13,7 @@
 //! | [`page`] | one page and what keeps it in place |
 //! | [`handle`] | names of mappings |
 //! | [`index`] | from what is mapped to where |
+//! | [`identity`] | contexts whose device addresses are machine addresses |
 //! | [`find`] | look-ups by handle, device frame and guest frame |
 //! | [`neighbours`] | mappings of one page each that are made together |
 //! | [`pending`] | what waits for a flush |
@@ -26,6 +27,7 @@ mod chunks;
 mod find;
 mod handle;
 mod hold;
+mod identity;
 mod index;
 mod neighbours;
 mod page;
@@ -38,6 +40,7 @@ use alloc::vec::Vec;
 use self::{
     address::Addresses,
     handle::{MappingState, Slots},
+    identity::ByFrame,
     index::Index,
     page::Page,
     pending::Extent,
@@ -47,6 +50,7 @@ pub use self::{
     find::{Found, FoundSource, Mapping},
     handle::Handle,
     hold::Piece,
+    identity::Settled,
     neighbours::Neighbours,
     page::{DmaPin, Source},
     pending::Chain,
@@ -71,7 +75,8 @@ const NONE: u32 = u32::MAX;
 pub struct Reservation {
     slot: u32,
     first: u32,
-    /// Its device frames.
+    /// Its device frames. In an identity context only their number counts before
+    /// [`Context::settle`].
     pub range: DfnRange,
 }
 
@@ -109,6 +114,8 @@ pub struct Context<H: Host> {
     first_generation: u32,
     last_generation: u32,
     by_source: Index,
+    /// Device addresses are machine addresses.
+    by_frame: Option<ByFrame>,
     pending: Chain,
     /// By their first pages.
     windows: Vec<Window<H>>,
@@ -137,6 +144,7 @@ impl<H: Host> Context<H> {
             first_generation,
             last_generation: first_generation,
             by_source: Index::new(),
+            by_frame: None,
             pending: Chain::EMPTY,
             windows: Vec::new(),
             windows_made: 0,
@@ -270,6 +278,7 @@ impl<H: Host> Context<H> {
             .map_err(|_| ReserveError::OutOfMemory)?;
         let first = self.find_place(range, wanted, count as usize)?;
         self.pages.back(first as u32, count)?;
+        self.back_frames(first, count as usize)?;
         let dfn = range
             .first
             .checked_add(first as u64)
@@ -286,6 +295,9 @@ impl<H: Host> Context<H> {
     /// Pages are reserved: their device frames are not free any more.
     fn count_reserved(&mut self, first: u32, count: u32) {
         self.addresses.take_run(first as usize, count as usize);
+        if let Some(by_frame) = &mut self.by_frame {
+            (first..first + count).for_each(|index| by_frame.hold(index));
+        }
         self.pinned += count;
         self.unplaced += count;
     }
@@ -294,6 +306,9 @@ impl<H: Host> Context<H> {
     fn free_page(&mut self, index: u32) {
         if self.pages.free(index) {
             self.addresses.give_back(index as usize);
+            if let Some(by_frame) = &mut self.by_frame {
+                by_frame.leave(index);
+            }
             self.pinned -= 1;
         }
     }
@@ -305,7 +320,7 @@ impl<H: Host> Context<H> {
         let page = self.pages.get_mut(index);
         if page.is_some_and(|page| page.place(pin)) {
             self.unplaced -= 1;
-            self.by_source.add(source, index, &mut self.pages);
+            self.link(source, index);
         }
     }
 
@@ -390,7 +405,7 @@ impl<H: Host> Context<H> {
                 quota.give_back(1);
                 continue;
             };
-            self.by_source.remove(source, index, &mut self.pages);
+            self.unlink(source, index);
             let pin = self.pages.get_mut(index).and_then(Page::withdraw);
             self.free_page(index);
             quota.give_back(1);

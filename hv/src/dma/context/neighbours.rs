@@ -63,12 +63,13 @@ impl<H: Host> Context<H> {
 
     /// The next flush must make `count` of them visible to devices, from number `nth` on.
     pub fn note_neighbours(&mut self, of: &Neighbours, nth: u32, count: u32, flags: FlushFlags) {
-        if flags != FlushFlags::NONE && count != 0 {
-            self.pending.extent.cover(Extent {
-                first: of.first + nth,
-                last: of.first + nth + count - 1,
-                flags,
-            });
+        let first = of.range.first.checked_add(u64::from(nth));
+        if let Some(first) = first.filter(|_| flags != FlushFlags::NONE && count != 0) {
+            let part = DfnRange {
+                first,
+                count: u64::from(count),
+            };
+            self.pending.extent.cover(Extent::of(part, flags));
         }
     }
 

@@ -3,25 +3,35 @@
 
 use super::{Context, DmaPin, Mapping, NONE, Reservation};
 use crate::{
-    addr::DfnRange,
+    addr::{Dfn, DfnRange},
     host::{FlushFlags, Flushed, Host},
 };
 
 /// Device frames that a flush must cover, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
-    /// Indices of the first and the last; none at all if `first` is above `last`.
-    pub first: u32,
-    pub last: u32,
+    /// The first and the last; none at all if `first` is above `last`.
+    pub first: u64,
+    pub last: u64,
     pub flags: FlushFlags,
 }
 
 impl Extent {
     pub const EMPTY: Self = Self {
-        first: NONE,
+        first: u64::MAX,
         last: 0,
         flags: FlushFlags::NONE,
     };
+
+    /// That of `range`.
+    pub fn of(range: DfnRange, flags: FlushFlags) -> Self {
+        let first = range.first.number();
+        Self {
+            first,
+            last: first + range.count.saturating_sub(1),
+            flags,
+        }
+    }
 
     pub fn cover(&mut self, other: Self) {
         self.first = self.first.min(other.first);
@@ -29,12 +39,11 @@ impl Extent {
         self.flags.add(other.flags);
     }
 
-    /// In device frames of the context `range`; `None` if empty.
-    fn within(self, range: DfnRange) -> Option<DfnRange> {
-        let count = u64::from(self.last).checked_sub(u64::from(self.first))? + 1;
+    /// From the first to the last; `None` if empty.
+    fn range(self) -> Option<DfnRange> {
         Some(DfnRange {
-            first: range.first.checked_add(u64::from(self.first))?,
-            count,
+            first: Dfn::new(self.first),
+            count: self.last.checked_sub(self.first)? + 1,
         })
     }
 }
@@ -62,6 +71,7 @@ impl Chain {
 
 impl<H: Host> Context<H> {
     pub(super) fn set_pending(&mut self, index: u32) {
+        let dfn = self.dfn_at(index);
         let Some(page) = self.pages.get_mut(index) else {
             return;
         };
@@ -69,17 +79,17 @@ impl<H: Host> Context<H> {
         let (true, Some(source)) = (page.set_pending(), source) else {
             return;
         };
-        self.by_source.remove(source, index, &mut self.pages);
+        self.unlink(source, index);
         if let Some(page) = self.pages.get_mut(index) {
             page.newer = NONE;
             page.next = self.pending.head;
         }
         self.pending.head = index;
-        self.pending.extent.cover(Extent {
-            first: index,
-            last: index,
-            flags: FlushFlags::NONE,
-        });
+        if let Some(first) = dfn {
+            let page = DfnRange { first, count: 1 };
+            let extent = Extent::of(page, FlushFlags::NONE);
+            self.pending.extent.cover(extent);
+        }
         self.pending.count += 1;
     }
 
@@ -97,24 +107,15 @@ impl<H: Host> Context<H> {
 
     /// The next flush must also cover this mapping, which stays.
     pub fn note_flush(&mut self, mapping: &Mapping, flags: FlushFlags) {
-        if let Some(slot) = self.mappings.get(mapping.handle.slot()) {
-            self.pending.extent.cover(Extent {
-                first: slot.first,
-                last: slot.first + slot.count - 1,
-                flags,
-            });
-        }
+        self.pending.extent.cover(Extent::of(mapping.range, flags));
     }
 
     /// The next flush must make this mapping visible to devices.
     pub fn note_mapped(&mut self, reservation: &Reservation, flags: FlushFlags) {
         // Nothing, on hardware that does not cache absent entries.
         if flags != FlushFlags::NONE {
-            self.pending.extent.cover(Extent {
-                first: reservation.first,
-                last: reservation.first + reservation.range.count as u32 - 1,
-                flags,
-            });
+            let extent = Extent::of(reservation.range, flags);
+            self.pending.extent.cover(extent);
         }
     }
 
@@ -127,7 +128,7 @@ impl<H: Host> Context<H> {
     pub fn take_pending(&mut self) -> Option<(Chain, DfnRange, FlushFlags)> {
         let mut extent = self.in_flight;
         extent.cover(self.pending.extent);
-        let range = extent.within(self.range?)?;
+        let range = extent.range()?;
         let mut chain = core::mem::replace(&mut self.pending, Chain::EMPTY);
         self.flush_number += 1;
         chain.number = self.flush_number;

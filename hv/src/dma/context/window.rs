@@ -449,31 +449,31 @@ impl<H: Host> Context<H> {
 
     /// The next flush must cover a part of the window.
     pub fn note_window_flush(&mut self, handle: Handle, from: u32, count: u32, flags: FlushFlags) {
-        let first = self.window(handle).map(|window| window.first);
-        if let Some(first) = first.filter(|_| count != 0 && flags != FlushFlags::NONE) {
-            self.pending.extent.cover(Extent {
-                first: first + from,
-                last: first + from + (count - 1),
-                flags,
-            });
+        let window = self.window_range(handle).filter(|_| count != 0);
+        let first = window.and_then(|range| range.first.checked_add(u64::from(from)));
+        if let Some(first) = first.filter(|_| flags != FlushFlags::NONE) {
+            let part = DfnRange {
+                first,
+                count: u64::from(count),
+            };
+            self.pending.extent.cover(Extent::of(part, flags));
         }
     }
 
     /// The window is not in the tables any more. True: it had been live.
     pub fn window_unmapped(&mut self, handle: Handle) -> bool {
         let number = self.flush_number;
+        let whole = self.window_range(handle);
         let Some(window) = self.window(handle) else {
             return false;
         };
         window.phase = Phase::FlushPending(number);
         let was_live = window.was_live;
-        let whole = Extent {
-            first: window.first,
-            last: window.first + (window.count - 1),
-            flags: FlushFlags::NONE,
-        };
         // Another flush may be under way that covers it: this one must not be left out.
-        self.pending.extent.cover(whole);
+        if let Some(whole) = whole {
+            let extent = Extent::of(whole, FlushFlags::NONE);
+            self.pending.extent.cover(extent);
+        }
         was_live
     }
 
