@@ -178,9 +178,14 @@ pub struct Counters {
     pub references: u32,
     /// Most references taken between two polls.
     pub most_references_between_polls: u32,
+    /// References given back.
+    pub returned: u32,
+    /// Most references given back between two polls.
+    pub most_returned_between_polls: u32,
     /// Flushes of CPU TLBs.
     pub tlb_flushes: u32,
     references_at_poll: u32,
+    returned_at_poll: u32,
 }
 
 impl Counters {
@@ -191,8 +196,16 @@ impl Counters {
             .max(self.references - self.references_at_poll);
     }
 
+    fn note_return(&mut self) {
+        self.returned += 1;
+        self.most_returned_between_polls = self
+            .most_returned_between_polls
+            .max(self.returned - self.returned_at_poll);
+    }
+
     pub(super) fn note_poll(&mut self) {
         self.polls += 1;
+        self.returned_at_poll = self.returned;
         self.references_at_poll = self.references;
     }
 }
@@ -394,6 +407,7 @@ impl State {
 
     /// Gives a reference back.
     pub(super) fn put(&mut self, mfn: u64, typed: bool) {
+        self.counters.note_return();
         let reach = self.reach_of(mfn);
         self.frames.put(mfn, typed, reach);
         self.assert_unreachable_if_free(mfn);
@@ -664,6 +678,12 @@ impl Machine {
             group: sbdf,
         };
         self.state().pci.insert(sbdf, device);
+    }
+
+    /// Takes a device out of the machine. The IOMMU lets it reach nothing any more.
+    pub fn unplug(&self, sbdf: u32) {
+        let removed = self.state().pci.remove(&sbdf);
+        removed.expect("a device to take out");
     }
 
     /// Adds a domain. `None`: there was no memory for its state.
