@@ -133,7 +133,8 @@ shorten_names() {
     "${CROSS}readelf" -sW "$1" >../symbols
     awk -v most=$LONGEST_NAME '$7 != "UND" && $4 != "FILE" && length($8) > most { print $8 }' \
         ../symbols >../long
-    demangled <../long | awk '{ print substr($0, 1, 90) "." NR }' | paste -d' ' ../long - >../renamed
+    demangled <../long | awk '{ print substr($0, 1, 90) "." NR }' >../readable
+    paste -d' ' ../long ../readable >../renamed
     # The file's name stands before each of its symbols.
     awk '$4 == "FILE" && $8 != "" { short = $8; sub(/\..*/, "", short); print $8, short }' \
         ../symbols >>../renamed

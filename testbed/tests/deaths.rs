@@ -315,7 +315,7 @@ fn elements(context: u32) -> Vec<Map> {
             // One that fails.
             _ => map_grant(FRONTEND, 9, 1, READ_WRITE),
         };
-        inside(if nth % 2 == 0 { 0 } else { context }, op)
+        inside(if nth.is_multiple_of(2) { 0 } else { context }, op)
     };
     (0..300).map(element).collect()
 }
