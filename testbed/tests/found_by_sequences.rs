@@ -6,11 +6,16 @@ use hypercall_abi::{
     mapping::{Unmap, XEN_GDMA_NO_FLUSH},
 };
 use testbed::{
-    elements::{READ, at, inside, map_own, unmap_handle},
+    elements::{READ, at, inside, lookup_gaddr, map_own, unmap_handle},
     model::{DomainSetup, Trigger},
     oracle::Checked,
     row::new_context,
     scene::{BACKEND, scene, scene_with},
+    sequence::{
+        Action,
+        grants::{CopyChoice, CopyEnd, GrantAction},
+        play,
+    },
 };
 
 /// Of a call about two contexts the first is flushed before the second one's turn, so what
@@ -56,6 +61,79 @@ fn invariant_1_addresses_are_not_free_before_the_flush() {
     checked.map(BACKEND, &mut ops);
     assert_eq!(ops.map(|op| op.status), [0, -5, -17]);
     checked.mapped(at(place, map_own(8, 1, READ)));
+}
+
+/// What the IOMMU neither made whole nor took back is a mapping, which a guest finds by
+/// looking its frame up, among the others of that frame.
+#[test]
+fn a_mapping_without_a_name_is_found_beside_others() {
+    let mut checked = scene();
+    let named = checked.mapped(map_own(1, 1, READ));
+    checked.switch(|switches| {
+        switches.map_fails = Trigger::Nth(2);
+        switches.unmap_fails = Trigger::Nth(1);
+    });
+    // Frame 4 does not follow frame 3 in the machine: two calls of the IOMMU.
+    let mut ops = [map_own(0, 5, READ)];
+    checked.map(BACKEND, &mut ops);
+    assert_eq!(ops[0].status, -5);
+    let mut ops = [0, 1, 2].map(|index| lookup_gaddr(4096, index));
+    checked.lookup(BACKEND, &mut ops);
+    assert_eq!(
+        ops.map(|op| (op.status, op.nr_frames)),
+        [(0, 5), (0, 1), (-2, 0)]
+    );
+    assert_eq!(ops[1].handle, named.handle);
+}
+
+/// An entry becomes one for a transfer while it is in use, and a copy puts the bits of that
+/// use there: to a transfer they say that a page has come. As it was found.
+#[test]
+fn bits_of_a_use_are_not_those_of_a_transfer() {
+    let end = |domain, name| CopyEnd {
+        domain,
+        name,
+        offset: 0,
+    };
+    let actions = [
+        Action::WriteEntry {
+            granter: 33,
+            gref: 144,
+            kind: 2,
+            holder: 30,
+            gfn: 0,
+        },
+        Action::Grants(GrantAction::Map {
+            holder: 40,
+            granter: 64,
+            gref: 7,
+            slot: 20,
+            flags: 52,
+        }),
+        Action::Grants(GrantAction::Write {
+            granter: 129,
+            gref: 184,
+            kind: 44,
+            holder: 69,
+            frame: 0,
+            part: [0, 0],
+        }),
+        Action::Grants(GrantAction::Copy {
+            caller: 188,
+            elements: vec![CopyChoice {
+                source: end(0, 0),
+                dest: end(224, 184),
+                len: 1,
+            }],
+        }),
+        Action::Grants(GrantAction::Transfer {
+            caller: 48,
+            gfn: 0,
+            to: 0,
+            gref: 9,
+        }),
+    ];
+    play(&actions, 0);
 }
 
 fn copy(checked: &mut Checked) -> i32 {
