@@ -117,6 +117,30 @@ entry_points() {
         LC_ALL=C sort -u
 }
 
+# Of names that are longer than this Xen's tables get another one.
+LONGEST_NAME=100
+
+# demangled: names that a person can read, one a line, without what is the same in all.
+demangled() {
+    "${CROSS}c++filt" -s rust |
+        sed -e 's/\[[0-9a-f]*\]//g' -e 's/<xen_grant_dma::[^<>]*>//g' \
+            -e 's/[^A-Za-z0-9_:{}#]\{1,\}/_/g' -e 's/^_//'
+}
+
+# shorten_names OBJECT: what prints Xen's stack traces has room for 127 characters, and
+# writes past them. The number keeps names apart that are cut to the same.
+shorten_names() {
+    "${CROSS}readelf" -sW "$1" >../symbols
+    awk -v most=$LONGEST_NAME '$7 != "UND" && $4 != "FILE" && length($8) > most { print $8 }' \
+        ../symbols >../long
+    demangled <../long | awk '{ print substr($0, 1, 90) "." NR }' >../readable
+    paste -d' ' ../long ../readable >../renamed
+    # The file's name stands before each of its symbols.
+    awk '$4 == "FILE" && $8 != "" { short = $8; sub(/\..*/, "", short); print $8, short }' \
+        ../symbols >>../renamed
+    "${CROSS}objcopy" --redefine-syms=../renamed "$1"
+}
+
 # link_object: one object of what the entry points reach, with no other global
 # symbol. Debug information stays, for xen-syms.
 link_object() {
@@ -134,6 +158,7 @@ link_object() {
     "${CROSS}nm" -u ../linked.o | awk '{ print $2 }' >../undefined
     "${CROSS}objcopy" --keep-global-symbols=../entries \
         --strip-unneeded-symbols=../undefined ../linked.o ../rust.o
+    shorten_names ../rust.o
 }
 
 RUSTC=$(find_rustc)

@@ -87,6 +87,10 @@ common_rules() {
         refuses "$arch" undefined 'a call to somebody'
     { "$entry" nop; printf '.data\n.quad gdma_alloc, memcpy\n'; } |
         accepts "$arch" 'what C and Xen offer'
+    { printf '.file "a.c"\n'; "$entry" nop; printf '.data\n%0123d: .byte 0\n' 0 | tr 0 n; } |
+        sed 's/n: .byte n$/n: .byte 0/' | accepts "$arch" 'a name of 123 characters in a file of three'
+    { printf '.file "a.c"\n'; "$entry" nop; printf '.data\n%0124d: .byte 0\n' 0 | tr 0 n; } |
+        sed 's/n: .byte n$/n: .byte 0/' | refuses "$arch" name 'a name of 124 characters there'
     for name in memcpy memmove memset memcmp bcmp rust_memcpy; do
         { "$entry" nop; printf '.text\n.weak %s\n%s: nop\n' "$name" "$name"; } |
             sed '/^\.weak rust_/d' | refuses "$arch" memory-function "a second $name"

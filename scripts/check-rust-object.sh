@@ -115,6 +115,16 @@ check_symbols() {
         found undefined "not in ${ALLOWED##*/}" || true
 }
 
+# Xen's printer of stack traces, and what tells the control domain of symbols, expand a
+# name into 127 characters and a zero without a look at its length. Xen's tables have
+# `file#name`, the file being the last one listed before.
+check_names() {
+    awk -v room=127 '
+        $4 == "FILE" { prefix = ($8 == "") ? 0 : length($8) + 1; next }
+        $4 != "SECTION" && $7 != "UND" && prefix * ($5 == "LOCAL") + length($8) > room { print $8 }' \
+        "$WORK/symbols" | found name "too long for Xen's buffers"
+}
+
 # references: "symbol sign addend correction" of each place that takes
 # an address: what data points at, and what `lea` computes (relative to the end
 # of the instruction, hence the correction).
@@ -187,6 +197,7 @@ check_sections
 check_relocations
 check_fp
 check_symbols
+check_names
 check_endbr
 check_thunks
 if [ -s "$WORK/findings" ]; then

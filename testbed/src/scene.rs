@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
     elements::{cpu_map, unmap_handle},
-    model::{DomainSetup, Event, hypercall::Number, machine::Switches},
+    model::{DomainSetup, Event, hypercall::Number, switches::Switches},
     oracle::Checked,
 };
 

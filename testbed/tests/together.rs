@@ -5,7 +5,7 @@
 use hypercall_abi::mapping::{Map, Unmap};
 use testbed::{
     elements::{READ, READ_WRITE, at, map_grant, map_own, unmap_handle, unmap_range},
-    model::{DomainSetup, Event, Trigger, machine::Preempt},
+    model::{DomainSetup, Event, Preempt, Trigger},
     oracle::Checked,
     scene::{BACKEND, FRONTEND, scene, scene_with},
 };

@@ -8,6 +8,14 @@
 #define PHYSDEVOP_pci_device_add 25
 #endif
 
+#ifndef PHYSDEVOP_manage_pci_remove
+#define PHYSDEVOP_manage_pci_remove 16
+#endif
+
+#ifndef PHYSDEVOP_pci_device_remove
+#define PHYSDEVOP_pci_device_remove 26
+#endif
+
 /* The lab's machines have few bridges: bus numbers are low. */
 #define NR_BUSES        4u
 
@@ -70,6 +78,25 @@ bool pci_find_empty(pci_bdf_t *bdf)
     }
 
     return false;
+}
+
+int pci_withdraw(pci_bdf_t bdf)
+{
+    struct {
+        uint16_t segment;
+        uint8_t bus, devfn;
+    } device = { .bus = bdf >> 8, .devfn = bdf & 0xff };
+
+    return hypercall_physdev_op(PHYSDEVOP_pci_device_remove, &device);
+}
+
+int pci_withdraw_old(pci_bdf_t bdf)
+{
+    struct {
+        uint8_t bus, devfn;
+    } device = { .bus = bdf >> 8, .devfn = bdf & 0xff };
+
+    return hypercall_physdev_op(PHYSDEVOP_manage_pci_remove, &device);
 }
 
 int pci_announce(pci_bdf_t bdf)

@@ -395,6 +395,17 @@ int second_domain_destroy(const struct second_domain *dom)
     return domctl(&op, DOMCTL_DESTROY, dom->domid);
 }
 
+long second_domain_info(domid_t domid)
+{
+    struct domctl op = {
+        .cmd = DOMCTL_GET_INFO,
+        .interface_version = interface_version(),
+        .domid = domid,
+    };
+
+    return HYPERCALL1(long, __HYPERVISOR_domctl, &op);
+}
+
 void second_domain_sleep(void)
 {
     (void)hypercall_sched_op(SCHEDOP_block, NULL);

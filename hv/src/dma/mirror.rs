@@ -111,7 +111,7 @@ fn copy<H: Host>(host: &H, caller: &H::Domain, space: &Space<H>) -> Result<Progr
 }
 
 /// One step of taking back what is not wanted. An error leaves it where it is, for the
-/// vcpu's next call to try again.
+/// vcpu's next call to try again; it is this call's answer, so that one makes a new copy.
 fn take_back<H: Host>(
     host: &H,
     caller: &H::Domain,
@@ -119,16 +119,20 @@ fn take_back<H: Host>(
     making: &Making<H>,
     stage: Stage,
 ) -> Result<Progress, CreateError> {
-    if making.stage != stage {
+    let set_stage = |stage| {
         state.dma.set_making(Making {
             stage,
             ..making.clone()
         });
+    };
+    if making.stage != stage {
+        set_stage(stage);
     }
     match destroy_space(host, caller, state, &making.space) {
         Ok(progress) => Ok(progress),
         Err(DestroyError::NoContext) => Ok(Progress::Done),
         Err(DestroyError::Default | DestroyError::HasDevices | DestroyError::Iommu) => {
+            set_stage(Stage::Abandoned);
             Err(CreateError::Iommu)
         }
     }

@@ -237,31 +237,42 @@ impl Machine {
         domain.0.dying.store(true, Ordering::SeqCst);
     }
 
+    /// One step of giving back what a dying domain holds of others' and has pinned of its
+    /// own. It runs no more.
+    pub fn release_step(&self, id: u16) -> Release {
+        let domain = self.find(id).expect("a domain that dies");
+        let Some(state) = domain.state() else {
+            return Release::Complete;
+        };
+        self.state().stop_cpus(id, domain.is_translated());
+        match release_all(self, &domain, state) {
+            Release::Complete if !release_cpu_mappings(self, &domain, state) => Release::Preempted,
+            released => released,
+        }
+    }
+
     /// Destroys a domain as Xen does: its mappings, then its memory, and when
     /// nobody refers to that any more, the domain. Tells the steps it took.
     pub fn kill(&self, id: u16) -> (Death, u32) {
         self.doom(id);
-        let domain = self.find(id).expect("a domain to kill");
         let mut steps = 1;
-        if let Some(state) = domain.state() {
-            self.state().stop_cpus(id, domain.is_translated());
-            loop {
-                match release_all(self, &domain, state) {
-                    Release::Complete => break,
-                    Release::Preempted => steps += 1,
-                    Release::Stuck => return (Death::Stuck, steps),
-                }
+        loop {
+            match self.release_step(id) {
+                Release::Complete => return (self.bury(id), steps),
+                Release::Preempted => steps += 1,
+                Release::Stuck => return (Death::Stuck, steps),
             }
-            while !release_cpu_mappings(self, &domain, state) {
-                steps += 1;
-            }
-            // Its devices are taken from it, and fenced.
-            self.state().pci.retain(|_, device| device.owner != id);
-            self.state().destroy_page_tables(id);
         }
+    }
+
+    /// What comes after the last [`Self::release_step`]: the dying domain loses its devices
+    /// and its memory.
+    pub fn bury(&self, id: u16) -> Death {
+        // Its devices are fenced.
+        self.state().pci.retain(|_, device| device.owner != id);
+        self.state().destroy_page_tables(id);
         self.relinquish_memory(id);
-        drop(domain);
-        (self.reap(id), steps)
+        self.reap(id)
     }
 
     fn relinquish_memory(&self, id: u16) {

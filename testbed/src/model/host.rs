@@ -27,8 +27,9 @@ use super::{
     iommu::{Device, Iommu, ModelIoContext, TABLES_FREED, TablesId},
     locks::{RankedMutex, RankedReadWrite, assert_none_held},
     loose::{ModelLoosePage, ModelOfferedPage},
-    machine::{Event, Machine, Moment},
+    machine::{Machine, Moment},
     mapped::MappedFrames,
+    observed::Event,
     origin::ModelOrigin,
     shared::{ModelSharedPage, SharedMemory},
 };

@@ -99,6 +99,11 @@ pub struct Iommu {
     pub copy: Option<Copy>,
     table: BTreeMap<u64, Translation>,
     iotlb: BTreeMap<u64, Vec<Translation>>,
+    /// Device frames of mappings for which the IOTLB may have what the table has not.
+    stale: BTreeSet<u64>,
+    /// By machine frame: from how many device frames of mappings the IOTLB leads there, and
+    /// from how many of them for writing.
+    reach: BTreeMap<u64, (u32, u32)>,
     /// Translations that devices do not see for certain before a flush.
     unseen: BTreeSet<u64>,
     /// Device frames that may be written now, which devices do not see before a flush.
@@ -141,8 +146,7 @@ impl Iommu {
 
     pub(super) fn copy_leads_to(&self, mfn: u64) -> bool {
         let copied = self.copied().map(|(_, entry)| entry);
-        let listed = self.table.iter();
-        let listed = listed.filter(|&(&dfn, _)| self.is_copied(dfn));
+        let listed = self.table.range(..self.copy_end());
         copied
             .chain(listed.map(|(_, &entry)| entry))
             .any(|entry| entry.mfn == mfn)
@@ -159,10 +163,7 @@ impl Iommu {
             };
             let old = self.table.insert(dfn + offset, translation);
             assert!(old.is_none(), "dfn {:#x} mapped twice", dfn + offset);
-            self.iotlb
-                .entry(dfn + offset)
-                .or_default()
-                .push(translation);
+            self.change_cached(dfn + offset, |cached| cached.push(translation));
             if self.caches_absent {
                 self.unseen.insert(dfn + offset);
             }
@@ -180,7 +181,7 @@ impl Iommu {
         };
         let old = self.table.insert(mfn, new);
         assert!(unsure || old != Some(new), "nothing to change for {mfn:#x}");
-        self.iotlb.entry(mfn).or_default().push(new);
+        self.change_cached(mfn, |cached| cached.push(new));
         let Some(old) = old else {
             if self.caches_absent {
                 self.unseen.insert(mfn);
@@ -188,6 +189,7 @@ impl Iommu {
             return ADDED;
         };
         assert_eq!(old.mfn, mfn, "an identity");
+        self.stale.insert(mfn);
         if new.write {
             self.unseen_writable.insert(mfn);
         }
@@ -208,8 +210,31 @@ impl Iommu {
         for frame in dfn..dfn + u64::from(count) {
             assert!(!self.is_copied(frame), "unmapped where the copy is");
             self.table.remove(&frame);
+            self.stale.insert(frame);
         }
         REMOVED
+    }
+
+    /// Changes what the IOTLB has for a device frame of mappings.
+    fn change_cached(&mut self, dfn: u64, change: impl FnOnce(&mut Vec<Translation>)) {
+        let mut cached = self.iotlb.remove(&dfn).unwrap_or_default();
+        for (mfn, write) in frames_of(&cached) {
+            let reach = self.reach.get_mut(&mfn).expect("a frame that is reached");
+            reach.0 -= 1;
+            reach.1 -= u32::from(write);
+            if reach.0 == 0 {
+                self.reach.remove(&mfn);
+            }
+        }
+        change(&mut cached);
+        for (mfn, write) in frames_of(&cached) {
+            let reach = self.reach.entry(mfn).or_default();
+            reach.0 += 1;
+            reach.1 += u32::from(write);
+        }
+        if !cached.is_empty() {
+            self.iotlb.insert(dfn, cached);
+        }
     }
 
     /// Forgets what is not in the table any more, if the flags say so.
@@ -220,13 +245,16 @@ impl Iommu {
         }
         if flags.0 & REMOVED.0 != 0 {
             self.unseen_writable.retain(|dfn| !frames.contains(dfn));
-            let Self { table, iotlb, .. } = self;
-            for (dfn, cached) in iotlb.range_mut(frames) {
-                cached.retain(|entry| table.get(dfn) == Some(entry));
-                cached.truncate(1);
+            let stale: Vec<u64> = self.stale.range(frames).copied().collect();
+            for dfn in stale {
+                self.stale.remove(&dfn);
+                let listed = self.table.get(&dfn).copied();
+                self.change_cached(dfn, |cached| {
+                    cached.retain(|&entry| listed == Some(entry));
+                    cached.truncate(1);
+                });
             }
         }
-        self.iotlb.retain(|_, cached| !cached.is_empty());
     }
 
     /// The I/O page table.
@@ -234,32 +262,25 @@ impl Iommu {
         &self.table
     }
 
-    /// Every translation that a device may still use, with its device frame.
-    fn cached(&self) -> impl Iterator<Item = (u64, Translation)> {
-        self.iotlb
-            .iter()
-            .flat_map(|(&dfn, cached)| cached.iter().map(move |&entry| (dfn, entry)))
+    /// First device frame that is not the copy's.
+    fn copy_end(&self) -> u64 {
+        self.copy.map_or(0, |copy| copy.end)
     }
 
-    /// Those of mappings.
+    /// Every translation that a device may still use, with its device frame: those of
+    /// mappings.
     pub fn reachable(&self) -> impl Iterator<Item = (u64, Translation)> {
-        self.cached().filter(|&(dfn, _)| !self.is_copied(dfn))
+        flat(self.iotlb.range(self.copy_end()..))
     }
 
     /// Those of the copy.
     pub fn copied(&self) -> impl Iterator<Item = (u64, Translation)> {
-        self.cached().filter(|&(dfn, _)| self.is_copied(dfn))
+        flat(self.iotlb.range(..self.copy_end()))
     }
 
     /// Translations of mappings that lead to a frame: all, and writable ones.
     pub fn reach_of(&self, mfn: u64) -> (u32, u32) {
-        let to_frame = |entry: &Translation| entry.mfn == mfn;
-        let mut reach = (0, 0);
-        for (_, cached) in self.iotlb.iter().filter(|&(&dfn, _)| !self.is_copied(dfn)) {
-            reach.0 += u32::from(cached.iter().any(to_frame));
-            reach.1 += u32::from(cached.iter().any(|entry| to_frame(entry) && entry.write));
-        }
-        reach
+        self.reach.get(&mfn).copied().unwrap_or_default()
     }
 
     /// Translates as a device access does: from the IOTLB if it can.
@@ -274,4 +295,20 @@ impl Iommu {
             .map(|entry| entry.mfn)
             .ok_or(DmaFault { dfn, write })
     }
+}
+
+fn flat<'a>(
+    cached: impl Iterator<Item = (&'a u64, &'a Vec<Translation>)>,
+) -> impl Iterator<Item = (u64, Translation)> {
+    cached.flat_map(|(&dfn, cached)| cached.iter().map(move |&entry| (dfn, entry)))
+}
+
+/// The frames that what is cached for one device frame leads to, each once, and whether one
+/// of the translations is writable.
+fn frames_of(cached: &[Translation]) -> BTreeMap<u64, bool> {
+    let mut frames = BTreeMap::new();
+    for entry in cached {
+        *frames.entry(entry.mfn).or_insert(false) |= entry.write;
+    }
+    frames
 }

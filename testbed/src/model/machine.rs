@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The machine: everything behind one lock, the switches tests turn, and the
-//! events they look at.
+//! The machine: everything behind one lock, as its vcpus see it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,131 +18,11 @@ use super::{
     frames::{FrameRecord, FrameTable, Kind},
     guest::{GuestMemory, ReadLog},
     iommu::{Device, DmaFault, Iommu, TablesId},
+    observed::{Counters, Event},
     shared::SharedMemory,
+    switches::{AccessControl, Switches},
     table::GuestTable,
 };
-
-/// When an operation of the host fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Trigger {
-    /// Not at all.
-    #[default]
-    Never,
-    /// The call with this number from now, counting from 1; once.
-    Nth(u32),
-    /// Every call.
-    Always,
-}
-
-impl Trigger {
-    /// Counts a call; tells whether it fails.
-    pub fn pull(&mut self) -> bool {
-        match *self {
-            Self::Never => false,
-            Self::Always => true,
-            Self::Nth(1) => {
-                *self = Self::Never;
-                true
-            }
-            Self::Nth(n) => {
-                *self = Self::Nth(n.saturating_sub(1));
-                false
-            }
-        }
-    }
-}
-
-/// When something else wants the CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Preempt {
-    /// Never.
-    #[default]
-    Never,
-    /// At every poll.
-    Always,
-    /// At the poll with this number from now, counting from 1; once.
-    Nth(u32),
-    /// At random, from this seed.
-    Random(u32),
-}
-
-impl Preempt {
-    fn poll(&mut self) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Always => true,
-            Self::Nth(1) => {
-                *self = Self::Never;
-                true
-            }
-            Self::Nth(n) => {
-                *n = n.saturating_sub(1);
-                false
-            }
-            Self::Random(seed) => {
-                *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                *seed >> 31 != 0
-            }
-        }
-    }
-}
-
-/// What the service did to the IOMMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A map call.
-    Map {
-        /// Whose device address space.
-        domain: u16,
-        /// Which.
-        context: u32,
-        /// First device frame.
-        dfn: u64,
-        /// First machine frame.
-        mfn: u64,
-        /// How many.
-        count: u32,
-        /// It succeeded.
-        ok: bool,
-    },
-    /// An unmap call.
-    Unmap {
-        /// Whose device address space.
-        domain: u16,
-        /// Which.
-        context: u32,
-        /// First device frame.
-        dfn: u64,
-        /// How many.
-        count: u32,
-        /// It succeeded.
-        ok: bool,
-    },
-    /// A flush call.
-    Flush {
-        /// Whose device address space.
-        domain: u16,
-        /// Which.
-        context: u32,
-        /// First device frame.
-        dfn: u64,
-        /// How many.
-        count: u64,
-        /// What is flushed for: [`super::iommu::ADDED`], [`super::iommu::REMOVED`].
-        flags: u32,
-        /// It succeeded.
-        ok: bool,
-    },
-}
-
-impl Event {
-    /// It failed.
-    pub fn refused(&self) -> bool {
-        match *self {
-            Self::Map { ok, .. } | Self::Unmap { ok, .. } | Self::Flush { ok, .. } => !ok,
-        }
-    }
-}
 
 /// Moments at which a test may interfere.
 pub enum Moment<'a> {
@@ -164,129 +43,6 @@ pub enum Moment<'a> {
 }
 
 type Hook = Arc<dyn Fn(&Machine, Moment<'_>) + Send + Sync>;
-
-/// How often things happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Hypercall steps: calls and continuations.
-    pub steps: u32,
-    /// Looks whether something else wants the CPU.
-    pub polls: u32,
-    /// Atomic accesses to grant entries.
-    pub atomics: u32,
-    /// References taken to frames.
-    pub references: u32,
-    /// Most references taken between two polls.
-    pub most_references_between_polls: u32,
-    /// Flushes of CPU TLBs.
-    pub tlb_flushes: u32,
-    references_at_poll: u32,
-}
-
-impl Counters {
-    pub(super) fn note_reference(&mut self) {
-        self.references += 1;
-        self.most_references_between_polls = self
-            .most_references_between_polls
-            .max(self.references - self.references_at_poll);
-    }
-
-    pub(super) fn note_poll(&mut self) {
-        self.polls += 1;
-        self.references_at_poll = self.references;
-    }
-}
-
-/// What fails, and when.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Switches {
-    /// IOMMU map.
-    pub map_fails: Trigger,
-    /// IOMMU unmap.
-    pub unmap_fails: Trigger,
-    /// IOTLB flush.
-    pub flush_fails: Trigger,
-    /// Mapping of a grant for a CPU.
-    pub cpu_map_fails: Trigger,
-    /// Making a frame reachable at its machine address, or changing that.
-    pub identity_map_fails: Trigger,
-    /// Taking that back.
-    pub identity_unmap_fails: Trigger,
-    /// Allocation of a shared page.
-    pub shared_page_fails: Trigger,
-    /// Taking a shared page back crashes the guest.
-    pub unshare_breaks: Trigger,
-    /// Putting a page where its new owner wants it.
-    pub place_fails: Trigger,
-    /// There is no memory with small machine addresses.
-    pub no_low_memory: bool,
-    /// CPU cache maintenance is not to be had.
-    pub no_cache_flush: bool,
-    /// The administrator allows no transitive grants.
-    pub no_transitive: bool,
-    /// The administrator allows no transfers.
-    pub no_transfer: bool,
-    /// Preemption.
-    pub preempt: Preempt,
-    /// Each unmapping empties a page table, which is freed after the hypercall.
-    pub unmap_frees_tables: bool,
-    /// The IOMMU has pages of 2 MiB.
-    pub large_pages: bool,
-    /// There is no PCI.
-    pub no_pci: bool,
-    /// Contexts that the IOMMUs can tell apart, if these are few.
-    pub few_contexts: Option<u32>,
-    /// Moving a device.
-    pub attach_fails: Trigger,
-    /// Making I/O page tables, for want of numbers.
-    pub no_io_context: Trigger,
-    /// Allocation of a value with several owners.
-    pub share_fails: Trigger,
-    /// Mapping of guest memory for Xen.
-    pub map_memory_fails: Trigger,
-    /// Copying a domain's memory, for want of memory.
-    pub copy_fails: Trigger,
-    /// Taking such a copy out of the tables.
-    pub end_copy_fails: Trigger,
-}
-
-impl Switches {
-    /// Something may fail for a reason that only this machine knows.
-    pub fn may_fail_unseen(&self) -> bool {
-        let unseen = [
-            self.cpu_map_fails,
-            self.identity_map_fails,
-            self.attach_fails,
-            self.no_io_context,
-            self.share_fails,
-            self.map_memory_fails,
-            self.copy_fails,
-            self.end_copy_fails,
-        ];
-        unseen != [Trigger::Never; 8]
-    }
-}
-
-/// What access control refuses.
-#[derive(Clone, Debug, Default)]
-pub struct AccessControl {
-    /// (holder, granter) that may not map.
-    pub map: BTreeSet<(u16, u16)>,
-    /// (holder, granter) that may map only for reading.
-    pub map_writable: BTreeSet<(u16, u16)>,
-    /// (holder, granter) that may not unmap.
-    pub unmap: BTreeSet<(u16, u16)>,
-    /// (caller, target) that may not set up or ask about a table.
-    pub table: BTreeSet<(u16, u16)>,
-    /// (source, destination) that may not be copied between.
-    pub copy: BTreeSet<(u16, u16)>,
-    /// (caller, target) that may not set limits.
-    pub limits: BTreeSet<(u16, u16)>,
-    /// (giver, receiver) that may not transfer pages.
-    pub transfer: BTreeSet<(u16, u16)>,
-    /// `GNTMAP_*` flags of every question about mapping.
-    pub asked: Vec<u32>,
-}
 
 /// Everything that changes, except guest memory.
 #[derive(Default)]
@@ -393,6 +149,7 @@ impl State {
 
     /// Gives a reference back.
     pub(super) fn put(&mut self, mfn: u64, typed: bool) {
+        self.counters.note_return();
         let reach = self.reach_of(mfn);
         self.frames.put(mfn, typed, reach);
         self.assert_unreachable_if_free(mfn);
@@ -664,6 +421,12 @@ impl Machine {
             group: sbdf,
         };
         self.state().pci.insert(sbdf, device);
+    }
+
+    /// Takes a device out of the machine. The IOMMU lets it reach nothing any more.
+    pub fn unplug(&self, sbdf: u32) {
+        let removed = self.state().pci.remove(&sbdf);
+        removed.expect("a device to take out");
     }
 
     /// Adds a domain. `None`: there was no memory for its state.

@@ -9,7 +9,9 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`machine`] | the machine: domains, vcpus, switches, events |
+//! | [`machine`] | the machine: domains, vcpus |
+//! | [`switches`] | what tests turn: failures, preemption, access control |
+//! | [`observed`] | what tests look at: events and counts |
 //! | [`domain`] | a domain: identity, limits, guest frames |
 //! | [`frames`] | machine frames, their references and types |
 //! | [`cpu`] | CPU mappings of grants, TLBs |
@@ -37,11 +39,15 @@ pub mod loose;
 pub mod machine;
 pub mod mapped;
 pub mod mirror;
+pub mod observed;
 mod origin;
 pub mod shared;
+pub mod switches;
 pub mod table;
 
 pub use domain::{DomainSetup, ModelDomain};
 pub use frames::PinnedFrame;
 pub use hypercall::CallEnd;
-pub use machine::{Event, Machine, Moment, Preempt, Trigger};
+pub use machine::{Machine, Moment};
+pub use observed::Event;
+pub use switches::{Preempt, Trigger};

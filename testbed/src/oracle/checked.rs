@@ -152,6 +152,7 @@ impl Checked {
             caller,
             may_fail,
             events: &mut events,
+            at_work: None,
         };
         while worked < after.len() && after[worked].worked_on() {
             let mut question = before[worked];
@@ -444,6 +445,13 @@ impl Checked {
         self.machine.state().events.clear();
         self.check();
         killed
+    }
+
+    /// Takes a device out of the machine.
+    pub fn unplug(&mut self, sbdf: u32) {
+        self.machine.unplug(sbdf);
+        self.reference.attached.remove(&sbdf);
+        self.check();
     }
 
     /// Everything that must hold between two steps.

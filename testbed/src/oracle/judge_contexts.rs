@@ -79,7 +79,11 @@ impl Step<'_> {
             return Err(Errno::OpNotSupp);
         }
         let pins = self.rules().limit_of_pins(self.caller);
-        let made = self.reference.contexts_counted(self.caller);
+        let mut made = self.reference.contexts_counted(self.caller);
+        if op.flags == 0 {
+            // One that makes a copy takes an unfinished one back first.
+            made += self.copies_left(self.caller);
+        }
         let more = if op.flags == 0 { 1 } else { MIRROR_WEIGHT };
         if pins == 0 || made + more > self.rules().limit_of_contexts(self.caller) {
             return Err(Errno::NoBufs);
@@ -101,6 +105,18 @@ impl Step<'_> {
             .collect();
         for (space, first, count) in ended {
             self.reference.end_pages(space, first, count);
+        }
+    }
+
+    /// What copies that failed and could not be taken back count for: their contexts have
+    /// no number that anybody was told.
+    fn copies_left(&self, owner: u16) -> u32 {
+        let state = self.machine.state();
+        let mut contexts = state.iommus.range((owner, 1)..=(owner, u32::MAX));
+        let unknown = |number| !self.reference.contexts.contains_key(&(owner, number));
+        match contexts.find(|(_, iommu)| iommu.copy.is_some() && unknown(iommu.number)) {
+            Some(_) => MIRROR_WEIGHT,
+            None => 0,
         }
     }
 
@@ -412,7 +428,7 @@ impl Element for Stats {
             assert_unchanged!(before, after);
             return;
         }
-        let contexts = step.reference.contexts_counted(target);
+        let contexts = step.reference.contexts_counted(target) + step.copies_left(target);
         assert_eq!(after.used_pins, step.reference.pinned(target));
         assert_eq!(after.used_contexts, contexts);
         assert!(after.unmaps <= after.maps && after.unmapped_frames <= after.mapped_frames);

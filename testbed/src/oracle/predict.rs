@@ -22,7 +22,8 @@ use super::reference::{Mapping, Page, Reference, Source, Space};
 use crate::model::{DomainSetup, Machine, domain::Backing, frames::Kind};
 
 const SELF: u16 = 0x7ff0;
-const MAX_FRAMES: u32 = 128;
+/// Frames that an element of `map` can be about.
+pub(super) const MAX_FRAMES: u32 = 128;
 const MAX_WINDOWS: usize = 64;
 /// Uses of one kind that a reference can have.
 const MAX_USES: u32 = 128;
@@ -139,10 +140,11 @@ impl Rules<'_> {
             .collect()
     }
 
-    fn map_fields(&self, op: &Map, most: u32) -> Result<(), Vec<Errno>> {
+    /// Every field is right by itself: the element gets as far as its context.
+    pub(super) fn fields_fit(op: &Map, most: u32) -> bool {
         let access = XEN_GDMA_MAP_READ | XEN_GDMA_MAP_WRITE;
         let fixed = op.flags & XEN_GDMA_MAP_FIXED != 0;
-        let bad = op.pad0 != 0
+        !(op.pad0 != 0
             || op.kind > XEN_GDMA_MAP_GRANT_DMA
             || op.flags & !(access | XEN_GDMA_MAP_FIXED | XEN_GDMA_NO_FLUSH) != 0
             || (op.kind == XEN_GDMA_MAP_GRANT_DMA && op.source >> 44 != 1 << 19)
@@ -151,10 +153,14 @@ impl Rules<'_> {
             || op.nr_frames > most
             || (op.kind == XEN_GDMA_MAP_OWN && op.domid != 0)
             || (!fixed && op.daddr != 0)
-            || (fixed && !op.daddr.is_multiple_of(4096));
-        if bad {
+            || (fixed && !op.daddr.is_multiple_of(4096)))
+    }
+
+    fn map_fields(&self, op: &Map, most: u32) -> Result<(), Vec<Errno>> {
+        if !Self::fields_fit(op, most) {
             return Err(vec![Errno::Inval]);
         }
+        let fixed = op.flags & XEN_GDMA_MAP_FIXED != 0;
         let Ok(range) = self.reference.range_of((self.caller, op.context)) else {
             return Err(vec![Errno::NoEnt]);
         };

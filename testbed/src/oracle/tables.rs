@@ -246,6 +246,17 @@ impl Rules<'_> {
         Ok(true)
     }
 
+    /// Flags of an entry that is in the table, as a transfer finds them. One that was written
+    /// while in use may have bits of that use, which mean something else to a transfer.
+    fn transfer_flags(&self, granter: u16, gref: u32) -> u16 {
+        let entry = self.reference.entry(granter, gref);
+        if entry.scribbled && self.reference.version(granter) == 1 {
+            self.machine.read_entry(granter, gref).0
+        } else {
+            entry.flags
+        }
+    }
+
     /// One element of `transfer`. `Err`: the caller keeps the page.
     pub fn transfer(&self, op: &Transfer64) -> Result<Transfer, Gntst> {
         let state = self.machine.state();
@@ -274,7 +285,7 @@ impl Rules<'_> {
         // A page that the receiver gets from itself was its own before.
         let own = u64::from(op.domid == self.caller);
         let accepts = op.gref < self.machine.table_entries(op.domid)
-            && entry.flags == GTF_ACCEPT_TRANSFER
+            && self.transfer_flags(op.domid, op.gref) == GTF_ACCEPT_TRANSFER
             && entry.domid == self.caller;
         if !receiver.has_state || room - own >= receiver.max_pages || !accepts {
             return Ok(lost(Gntst::GeneralError));

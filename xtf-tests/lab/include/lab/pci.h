@@ -42,4 +42,11 @@ bool pci_find_empty(pci_bdf_t *bdf);
  */
 int pci_announce(pci_bdf_t bdf);
 
+/*
+ * Tell Xen that a function goes, as the same kernel does when it is unplugged.
+ * The older of the two ways is for PV guests.
+ */
+int pci_withdraw(pci_bdf_t bdf);
+int pci_withdraw_old(pci_bdf_t bdf);
+
 #endif /* LAB_PCI_H */

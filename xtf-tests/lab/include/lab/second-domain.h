@@ -50,6 +50,9 @@ int second_domain_unmap(void *window, unsigned int nr);
 /* End it.  Everything of its memory mapped here must be unmapped by then. */
 int second_domain_destroy(const struct second_domain *dom);
 
+/* 0 if Xen knows a domain of this number, dead or alive, or -ESRCH. */
+long second_domain_info(domid_t domid);
+
 /*
  * For the clone: let other domains run until somebody has an event for it.
  */

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What random sequences have found, each as a test of its own.
+
+use hypercall_abi::{
+    context::{ContextCreate, XEN_GDMA_CONTEXT_MIRROR},
+    mapping::{Unmap, XEN_GDMA_NO_FLUSH},
+};
+use testbed::{
+    elements::{READ, at, inside, lookup_gaddr, map_own, unmap_handle},
+    model::{DomainSetup, Trigger},
+    oracle::Checked,
+    row::new_context,
+    scene::{BACKEND, scene, scene_with},
+    sequence::{
+        Action,
+        grants::{CopyChoice, CopyEnd, GrantAction},
+        play,
+    },
+};
+
+/// Of a call about two contexts the first is flushed before the second one's turn, so what
+/// waited there counts no more.
+#[test]
+fn invariant_5_frames_flushed_when_a_call_turns_to_another_context_are_free() {
+    let mut checked = scene_with(DomainSetup {
+        max_pins: 40,
+        ..DomainSetup::pvh(BACKEND)
+    });
+    let context = new_context(&mut checked);
+    let live = checked.mapped(map_own(0, 36, READ));
+    let op = Unmap {
+        flags: XEN_GDMA_NO_FLUSH,
+        ..unmap_handle(live.handle)
+    };
+    assert_eq!(checked.unmap_one(op), 0);
+    let mut ops = [
+        map_own(0, 4, READ),
+        inside(context, map_own(0, 36, READ)),
+        inside(context, map_own(0, 1, READ)),
+    ];
+    checked.map(BACKEND, &mut ops);
+    assert_eq!(ops.map(|op| op.status), [0, 0, -105]);
+}
+
+/// The addresses of a map that failed, and whose flush failed, are not free, though the
+/// flush at the end of the same call frees them.
+#[test]
+fn invariant_1_addresses_are_not_free_before_the_flush() {
+    let mut checked = scene();
+    let first = checked.mapped(map_own(0, 1, READ));
+    let place = first.daddr / 4096 + 1;
+    checked.switch(|switches| {
+        switches.map_fails = Trigger::Nth(2);
+        switches.flush_fails = Trigger::Nth(1);
+    });
+    let mut ops = [
+        at(place + 9, map_own(3, 1, READ)),
+        at(place, map_own(4, 3, READ)),
+        at(place, map_own(8, 1, READ)),
+    ];
+    checked.map(BACKEND, &mut ops);
+    assert_eq!(ops.map(|op| op.status), [0, -5, -17]);
+    checked.mapped(at(place, map_own(8, 1, READ)));
+}
+
+/// What the IOMMU neither made whole nor took back is a mapping, which a guest finds by
+/// looking its frame up, among the others of that frame.
+#[test]
+fn a_mapping_without_a_name_is_found_beside_others() {
+    let mut checked = scene();
+    let named = checked.mapped(map_own(1, 1, READ));
+    checked.switch(|switches| {
+        switches.map_fails = Trigger::Nth(2);
+        switches.unmap_fails = Trigger::Nth(1);
+    });
+    // Frame 4 does not follow frame 3 in the machine: two calls of the IOMMU.
+    let mut ops = [map_own(0, 5, READ)];
+    checked.map(BACKEND, &mut ops);
+    assert_eq!(ops[0].status, -5);
+    let mut ops = [0, 1, 2].map(|index| lookup_gaddr(4096, index));
+    checked.lookup(BACKEND, &mut ops);
+    assert_eq!(
+        ops.map(|op| (op.status, op.nr_frames)),
+        [(0, 5), (0, 1), (-2, 0)]
+    );
+    assert_eq!(ops[1].handle, named.handle);
+}
+
+/// An entry becomes one for a transfer while it is in use, and a copy puts the bits of that
+/// use there: to a transfer they say that a page has come. As it was found.
+#[test]
+fn bits_of_a_use_are_not_those_of_a_transfer() {
+    let end = |domain, name| CopyEnd {
+        domain,
+        name,
+        offset: 0,
+    };
+    let actions = [
+        Action::WriteEntry {
+            granter: 33,
+            gref: 144,
+            kind: 2,
+            holder: 30,
+            gfn: 0,
+        },
+        Action::Grants(GrantAction::Map {
+            holder: 40,
+            granter: 64,
+            gref: 7,
+            slot: 20,
+            flags: 52,
+        }),
+        Action::Grants(GrantAction::Write {
+            granter: 129,
+            gref: 184,
+            kind: 44,
+            holder: 69,
+            frame: 0,
+            part: [0, 0],
+        }),
+        Action::Grants(GrantAction::Copy {
+            caller: 188,
+            elements: vec![CopyChoice {
+                source: end(0, 0),
+                dest: end(224, 184),
+                len: 1,
+            }],
+        }),
+        Action::Grants(GrantAction::Transfer {
+            caller: 48,
+            gfn: 0,
+            to: 0,
+            gref: 9,
+        }),
+    ];
+    play(&actions, 0);
+}
+
+fn copy(checked: &mut Checked) -> i32 {
+    let mut ops = [ContextCreate {
+        flags: XEN_GDMA_CONTEXT_MIRROR,
+        ..ContextCreate::default()
+    }];
+    checked.context_create(BACKEND, &mut ops);
+    ops[0].status
+}
+
+/// A copy of the backend's memory that failed in the middle, and that the IOMMU did not
+/// give up.
+fn with_a_stuck_copy() -> Checked {
+    let mut checked = scene_with(DomainSetup {
+        max_contexts: 9,
+        ..DomainSetup::pvh(BACKEND)
+    });
+    checked.switch(|switches| {
+        switches.copy_fails = Trigger::Nth(2);
+        switches.end_copy_fails = Trigger::Nth(1);
+    });
+    assert_eq!(copy(&mut checked), -5);
+    checked
+}
+
+/// The error was told once. The next call makes a new copy, and is not told the old error.
+#[test]
+fn a_copy_after_one_that_was_stuck() {
+    let mut checked = with_a_stuck_copy();
+    assert_eq!(copy(&mut checked), 0);
+    assert_eq!(checked.stats(BACKEND, BACKEND).used_contexts, 8);
+}
+
+/// Invariant 5: what is stuck is counted.
+#[test]
+fn invariant_5_a_copy_that_is_stuck_counts() {
+    let mut checked = with_a_stuck_copy();
+    assert_eq!(checked.stats(BACKEND, BACKEND).used_contexts, 8);
+    new_context(&mut checked);
+    let mut ops = [ContextCreate::default()];
+    checked.context_create(BACKEND, &mut ops);
+    assert_eq!(ops[0].status, -105);
+    checked.kill(BACKEND);
+    checked.assert_nothing_held();
+}
