@@ -223,7 +223,7 @@ pub fn set_limits<H: Host>(
     }
     let other = other(host, caller, op.domid)?;
     let target = other.as_deref().unwrap_or(caller);
-    host.may_set_limits(caller, target)
+    host.may_set_limits(target)
         .map_err(|_| ControlError::Refused)?;
     let dma = &target
         .state()
