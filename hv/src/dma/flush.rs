@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::{context::DmaPin, space::Space};
 use crate::{
-    grant::Pin,
+    grant::{Pin, pin::transitive},
     host::{Domain, Host},
     state::DomainState,
     sync::SpinLock,
@@ -53,22 +53,25 @@ pub fn flush<H: Host>(
     loop {
         let pin = space.context.lock().take_flushed(quota, &mut chain, &proof);
         match pin {
-            Some(pin) => release(host, pin),
+            Some(pin) => release(host, holder, pin),
             None => return Ok(()),
         }
     }
 }
 
-/// Gives one frame back that no device can reach.
-pub(super) fn release<H: Host>(host: &H, pin: DmaPin<H::Frame>) {
+/// Gives one frame back that no device of `holder` can reach.
+pub(super) fn release<H: Host>(host: &H, holder: &H::Domain, pin: DmaPin<H::Frame>) {
     match pin {
         DmaPin::Own { frame, .. } => drop(frame),
-        DmaPin::Grant(pin) => release_grant(host, pin),
+        DmaPin::Grant(pin) => release_grant(host, holder, pin),
     }
 }
 
 /// The same, of a grant.
-pub(super) fn release_grant<H: Host>(host: &H, pin: Pin<H::Frame>) {
+pub(super) fn release_grant<H: Host>(host: &H, holder: &H::Domain, pin: Pin<H::Frame>) {
+    if pin.is_transitive() {
+        return transitive::release(host, holder, pin);
+    }
     match host.domain(pin.granter()) {
         Some(granter) => pin.release(host, &granter),
         // The page reference keeps its owner in existence.

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SHIFT, PAGE_SIZE},
-    grant::{EntryError, Pin, PinError, Usage, active::PinKind},
+    grant::{EntryError, Pin, PinError, Usage, active::PinKind, pin::transitive},
     host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuMode},
     state::DomainState,
     sync::SpinLock,
@@ -70,11 +70,13 @@ impl From<MapError> for Errno {
             MapError::NoContext | MapError::Reserve(ReserveError::Closed) => Self::NoEnt,
             MapError::NotMappable => Self::OpNotSupp,
             MapError::NoGranter(_) | MapError::Pin(PinError::NoTable) => Self::Srch,
-            MapError::Refused => Self::Perm,
+            MapError::Refused | MapError::Pin(PinError::Refused) => Self::Perm,
             MapError::Reserve(ReserveError::Quota) => Self::NoBufs,
             MapError::Reserve(ReserveError::InUse) => Self::Exist,
             MapError::Reserve(ReserveError::NoSpace) => Self::NoSpc,
-            MapError::Reserve(ReserveError::OutOfMemory) => Self::NoMem,
+            MapError::Reserve(ReserveError::OutOfMemory) | MapError::Pin(PinError::OutOfMemory) => {
+                Self::NoMem
+            }
             MapError::Pin(PinError::OutOfRange { .. }) => Self::Range,
             MapError::Pin(PinError::Entry(
                 EntryError::NotGranted { .. } | EntryError::ReadOnly,
@@ -396,7 +398,7 @@ impl<H: Host> Place<'_, H> {
         loop {
             let pin = self.space.context.lock().withdraw_next(quota, reservation);
             match pin {
-                Some(pin) => flush::release(host, pin),
+                Some(pin) => flush::release(host, self.holder, pin),
                 None => return,
             }
         }
@@ -519,7 +521,7 @@ pub(super) fn pin_grant<H: Host>(
         take_type: access.write,
         io: IoMemory::Refused,
     };
-    Pin::take(host, granter, GrantRef(gref), holder.id(), usage).map_err(MapError::Pin)
+    transitive::take(host, holder, granter, GrantRef(gref), usage).map_err(MapError::Pin)
 }
 
 /// How far the IOMMU got when it refused to map.

@@ -316,7 +316,7 @@ impl<H: Host> Ending<'_, H> {
                 Some(Piece::Grant(pin)) => {
                     grants += 1;
                     work += 1;
-                    flush::release_grant(self.host, pin);
+                    flush::release_grant(self.host, self.holder, pin);
                 }
                 None => {}
             }

@@ -326,10 +326,11 @@ impl Element for Revoke {
             return;
         }
         let source = Source::Grant(step.caller, before.gref);
+        let origin = Some((step.caller, before.gref));
         let spaces = |step: &Step<'_>| -> Vec<Space> {
             let pages = step.reference.pages.iter();
             let mut spaces: Vec<_> = pages
-                .filter(|(_, page)| page.source == source)
+                .filter(|(_, page)| page.source == source || page.origin == origin)
                 .map(|(&(space, _), _)| space)
                 .collect();
             spaces.dedup();
