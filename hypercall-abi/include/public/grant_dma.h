@@ -627,9 +627,9 @@ struct xen_gdma_device_attach {
  * | `-EEXIST` | FIXED, and a part of the range is in use |
  * | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way |
  * | `-ERANGE` | a grant reference outside the granter's table |
- * | `-EACCES` | the entry does not grant this access to the caller |
+ * | `-EACCES` | the entry does not grant this access to the caller; or it is transitive, and what it leads to does not grant it to the granter, is transitive itself, or is not there |
  * | `-EBUSY` | the entry changes under our hands, or was granted to another domain that still uses it |
- * | `-EMLINK` | too many mappings of one reference |
+ * | `-EMLINK` | too many mappings of one reference, or transitive references to one domain's pages |
  * | `-EFAULT` | the guest frame is not ordinary memory of its domain |
  * | `-EAGAIN` | the guest frame is paged out or shared; try again |
  * | `-ENOMEM` | Xen has no memory for the records |
