@@ -3,7 +3,7 @@
 # Every command a user or developer needs; `make help` lists them. The work is
 # in scripts/, cargo and Xen's own build: this file only says what needs what.
 
-# The architecture to build for (x86_64, arm64), the variant (release, debug),
+# The architecture to build for (x86_64, arm64), the variant (release, debug, xsm),
 # and a Xen source tree to use instead of Debian's (copied, never changed).
 ARCH ?= x86_64
 VARIANT ?= release
@@ -36,7 +36,7 @@ help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
 		awk -F '\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
 	@echo 'Variables:'
-	@echo '  ARCH=x86_64|arm64  VARIANT=release|debug   what xen and xen-stock build'
+	@echo '  ARCH=x86_64|arm64  VARIANT=release|debug|xsm   what xen and xen-stock build'
 	@echo '  XEN_SRC=/path      a Xen 4.20 tree to use instead of the Debian source package'
 	@echo '  XTF=/path          the XTF checkout that xtf-install is for'
 	@echo '  GRANT_TABLE=rust|c whose grant tables lab runs on'
@@ -46,7 +46,7 @@ help: ## List these commands
 
 .PHONY: tools
 tools: ## Install, or name, every program that some command needs
-	@$(need) xen-build arm64 rust-hv qemu host-rust cbindgen lint
+	@$(need) xen-build arm64 rust-hv policy qemu host-rust cbindgen lint
 
 # --- Xen -------------------------------------------------------------------
 
@@ -58,6 +58,15 @@ xen: ## Xen with the Rust service in it: build/xen/ARCH/xen
 .PHONY: xen-debug
 xen-debug: ## The same with assertions and the panic test: build/xen/ARCH-debug/xen
 	@$(MAKE) xen VARIANT=debug
+
+.PHONY: xen-xsm
+xen-xsm: ## The same with access control (FLASK, SILO) to choose: build/xen/ARCH-xsm/xen
+	@$(MAKE) xen VARIANT=xsm
+
+.PHONY: policy
+policy: ## The FLASK policies that the lab boots xen-xsm with: build/xen/policy
+	@$(need) policy
+	@scripts/build-policy.sh
 
 .PHONY: xen-stock
 xen-stock: ## Xen as released, same configuration: build/xen/ARCH/stock/xen
@@ -105,11 +114,13 @@ check: ## Format, lints, unit, model and property tests, script tests (no QEMU)
 
 .PHONY: test
 test: ## Everything: check, every build, every test guest in QEMU
-	@$(need) xen-build arm64 rust-hv qemu
+	@$(need) xen-build arm64 rust-hv policy qemu
 	@$(MAKE) check
 	@$(MAKE) xen
 	@$(MAKE) xen ARCH=arm64
 	@$(MAKE) xen-debug
+	@$(MAKE) xen-xsm
+	@$(MAKE) policy
 	@$(MAKE) xen-stock
 	@$(MAKE) check-off
 	@$(MAKE) guests

@@ -39,6 +39,9 @@ fragments() {
     if [ "$VARIANT" = debug ]; then
         echo "$CONFIGS/debug.config"
     fi
+    if [ "$VARIANT" = xsm ]; then
+        echo "$CONFIGS/xsm.config"
+    fi
     case $KIND-$VARIANT in
         patched-debug) echo "$CONFIGS/rust-debug.config" ;;
         off-*) echo "$CONFIGS/rust-off.config" ;;
@@ -114,7 +117,8 @@ hold "xen-$LABEL"
 mkdir -p "$OBJ"
 configure
 if [ "$KIND" = patched ]; then
-    "$ROOT/scripts/build-rust.sh" "$ARCH" "$VARIANT" "$OBJ/.config" \
+    # Access control makes no difference to the Rust side.
+    "$ROOT/scripts/build-rust.sh" "$ARCH" "${VARIANT/xsm/release}" "$OBJ/.config" \
         "$OBJ/common/grant-dma/rust.o"
 fi
 say XEN "$LABEL"

@@ -89,7 +89,8 @@ variant_dir() {
     case $2 in
         release) echo "$1" ;;
         debug) echo "$1-debug" ;;
-        *) fail "VARIANT is '$2': it must be release or debug" ;;
+        xsm) echo "$1-xsm" ;;
+        *) fail "VARIANT is '$2': it must be release, debug or xsm" ;;
     esac
 }
 

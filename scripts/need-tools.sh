@@ -9,6 +9,7 @@
 #   xen-build  what Xen's own build needs
 #   arm64      the cross compiler, unless this is an arm64 machine
 #   rust-hv    a Rust compiler with the sources of `core`, for the hypervisor
+#   policy     the compiler of FLASK policies
 #   qemu       QEMU >= 10 for x86_64 and arm64 (older ones emulate no AMD-Vi
 #              DMA remapping), and the device tree compiler
 #   dom0-lab   what makes the disk image of the Debian dom0 lab
@@ -153,6 +154,10 @@ need_host_rust() {
     have cc || install_packages host-rust gcc libc6-dev
 }
 
+need_policy() {
+    PATH=$PATH:/usr/sbin:/sbin need policy checkpolicy=checkpolicy m4=m4 make=make awk=mawk
+}
+
 need_lint_rust() {
     if ! { cargo clippy --version && cargo fmt --version; } >/dev/null 2>&1; then
         fail "clippy or rustfmt missing; run: rustup component add clippy rustfmt"
@@ -177,6 +182,7 @@ for group; do
         xen-build) need_xen_build ;;
         arm64) need_arm64 ;;
         rust-hv) need_rust_hv ;;
+        policy) need_policy ;;
         qemu) need_qemu ;;
         dom0-lab) need_dom0_lab ;;
         host-rust)

@@ -125,7 +125,9 @@ unsafe extern "C" {
     pub(crate) fn gdma_xsm_query(caller: *mut Domain, target: *mut Domain) -> c_int;
     pub(crate) fn gdma_xsm_transfer(caller: *mut Domain, receiver: *mut Domain) -> c_int;
     pub(crate) fn gdma_xsm_copy(source: *mut Domain, dest: *mut Domain) -> c_int;
-    pub(crate) fn gdma_xsm_limits(caller: *mut Domain, target: *mut Domain) -> c_int;
+    pub(crate) fn gdma_xsm_context(owner: *mut Domain) -> c_int;
+    pub(crate) fn gdma_xsm_attach(owner: *mut Domain, sbdf: u32) -> c_int;
+    pub(crate) fn gdma_xsm_limits(target: *mut Domain) -> c_int;
     pub(crate) safe fn gdma_trace(event: c_uint, other: u16);
     pub(crate) static gdma_tracing: *const bool;
 

@@ -121,9 +121,19 @@ impl Host for Xen {
         allowed(unsafe { ffi::gdma_xsm_copy(source.as_ptr(), dest.as_ptr()) })
     }
 
-    fn may_set_limits(&self, caller: &XenDomain, target: &XenDomain) -> Result<(), Refused> {
-        // SAFETY: live domains.
-        allowed(unsafe { ffi::gdma_xsm_limits(caller.as_ptr(), target.as_ptr()) })
+    fn may_use_contexts(&self, owner: &XenDomain) -> Result<(), Refused> {
+        // SAFETY: the calling domain.
+        allowed(unsafe { ffi::gdma_xsm_context(owner.as_ptr()) })
+    }
+
+    fn may_attach_device(&self, owner: &XenDomain, sbdf: u32) -> Result<(), Refused> {
+        // SAFETY: the calling domain.
+        allowed(unsafe { ffi::gdma_xsm_attach(owner.as_ptr(), sbdf) })
+    }
+
+    fn may_set_limits(&self, target: &XenDomain) -> Result<(), Refused> {
+        // SAFETY: a live domain.
+        allowed(unsafe { ffi::gdma_xsm_limits(target.as_ptr()) })
     }
 
     fn transitive_allowed(&self) -> bool {

@@ -97,7 +97,7 @@ impl DfnRange {
 }
 
 /// Identifies a domain. Not every value names one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DomId(pub u16);
 
 impl DomId {

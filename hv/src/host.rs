@@ -496,8 +496,15 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// The administrator allows page transfers, and there can be PV domains.
     fn transfer_allowed(&self) -> bool;
 
-    /// Whether `caller` may set the limits of `target`.
-    fn may_set_limits(&self, caller: &Self::Domain, target: &Self::Domain) -> Result<(), Refused>;
+    /// Whether `owner`, the caller, may make and end contexts of its own.
+    fn may_use_contexts(&self, owner: &Self::Domain) -> Result<(), Refused>;
+
+    /// Whether `owner`, the caller, may move this device between its contexts, should
+    /// it be its own. `sbdf` as for [`Self::pci_device`].
+    fn may_attach_device(&self, owner: &Self::Domain, sbdf: u32) -> Result<(), Refused>;
+
+    /// Whether the caller may set the limits of `target`.
+    fn may_set_limits(&self, target: &Self::Domain) -> Result<(), Refused>;
 
     // Frames.
 

@@ -6,14 +6,17 @@
 
 use crate::{
     dma::{Dma, DmaLimits},
-    grant::{GrantTable, TableError, TableLimits},
+    grant::{GrantTable, TableError, TableLimits, pin::transitive::Passages},
     host::Host,
+    sync::{Rank, SpinLock},
 };
 
 /// State of one domain.
 pub struct DomainState<H: Host> {
     /// The domain as granter and as holder of CPU mappings.
     pub grants: GrantTable<H>,
+    /// Who uses its pages for devices by transitive grants of others.
+    pub passages: H::Spin<Passages>,
     /// The domain as holder of DMA mappings.
     pub dma: Dma<H>,
 }
@@ -34,6 +37,7 @@ impl<H: Host> DomainState<H> {
     pub fn new(host: &H, owner: &H::Domain, limits: DomainLimits) -> Result<Self, TableError> {
         Ok(Self {
             grants: GrantTable::new(host, owner, limits.table)?,
+            passages: H::Spin::new(Rank::Passages, Passages::default()),
             dma: Dma::new(host, limits.dma, limits.table.vcpus)?,
         })
     }

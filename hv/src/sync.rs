@@ -29,6 +29,8 @@ pub enum Rank {
     Faults = 7,
     /// The argument area of a vcpu.
     Arguments = 8,
+    /// The transitive grants by which devices reach pages of an origin.
+    Passages = 9,
 }
 
 /// A lock with one owner at a time. Held for bounded time, never across a

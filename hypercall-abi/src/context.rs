@@ -43,7 +43,7 @@ pub const XEN_GDMA_MIRROR_WEIGHT: u32 = 8;
 ///
 /// Element errors: `-EINVAL` padding not zero or unknown `flags`, or `max_daddr` leaves
 /// not even one page (for a copy: not one above the caller's memory); `-EOPNOTSUPP` the
-/// caller's devices are not behind an IOMMU;
+/// caller's devices are not behind an IOMMU; `-EPERM` access control refuses;
 /// `-ENOBUFS` the domain's limit of contexts is reached, or it may not pin anything;
 /// `-ENOSPC` the IOMMU has no number left for another address
 /// space; `-ENOMEM` Xen has no memory; `-EIO` the IOMMU failed.
@@ -77,7 +77,8 @@ const _: () = assert!(size_of::<ContextCreate>() == 40);
 /// Whatever is mapped in the context is unmapped and its frames given back. A
 /// context with devices stays as it is: move them first.
 ///
-/// Element errors: `-ENOENT` no such context; `-EINVAL` the default context;
+/// Element errors: `-EINVAL` the default context; `-EPERM` access control refuses;
+/// `-ENOENT` no such context;
 /// `-EBUSY` devices are attached to it; `-EIO` the IOMMU failed, the context
 /// remains and accepts only another `context_destroy`, which tries again.
 #[repr(C)]
@@ -100,8 +101,8 @@ const _: () = assert!(size_of::<ContextDestroy>() == 8);
 /// reach anything but the one or the other. After an error it is where it was.
 ///
 /// Element errors, in the order in which they are found: `-EINVAL` padding not
-/// zero, unknown `kind`, or `id` outside the kind's range; `-ENOENT` no such
-/// context; `-EOPNOTSUPP` no PCI on this architecture, or an IOMMU that cannot move
+/// zero, unknown `kind`, or `id` outside the kind's range; `-EPERM` access control
+/// refuses; `-ENOENT` no such context; `-EOPNOTSUPP` no PCI on this architecture, or an IOMMU that cannot move
 /// this device; `-ENODEV` no such device, or not the caller's; `-EBUSY` the IOMMU
 /// cannot tell the device from another one, and the two cannot be moved together; `-EIO` the IOMMU failed.
 #[repr(C)]

@@ -58,9 +58,9 @@ pub const XEN_GDMA_NO_FLUSH: u32 = 1 << 3;
 /// | `-EEXIST` | FIXED, and a part of the range is in use |
 /// | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way; with `XEN_GDMA_CAP_IDENTITY`, the frames do not follow each other in the machine, or there is no room for the records of so many together: map them one by one |
 /// | `-ERANGE` | a grant reference outside the granter's table |
-/// | `-EACCES` | the entry does not grant this access to the caller |
+/// | `-EACCES` | the entry does not grant this access to the caller; or it is transitive, and what it leads to does not grant it to the granter, is transitive itself, or is not there; or it is transitive, and the context the default one of a caller with `XEN_GDMA_CAP_IDENTITY` and `XEN_GDMA_CAP_PROTECTED` |
 /// | `-EBUSY` | the entry changes under our hands, or was granted to another domain that still uses it |
-/// | `-EMLINK` | too many mappings of one reference |
+/// | `-EMLINK` | too many mappings of one reference, or transitive references to one domain's pages |
 /// | `-EFAULT` | the guest frame is not ordinary memory of its domain, or may not be written; with `XEN_GDMA_CAP_IDENTITY` and `XEN_GDMA_CAP_PROTECTED` an own frame that may not be written (a page table) cannot be mapped to be read either, because the IOMMU has only those that may |
 /// | `-EAGAIN` | the guest frame is paged out or shared; try again |
 /// | `-ENOMEM` | Xen has no memory for the records |

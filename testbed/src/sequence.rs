@@ -565,8 +565,10 @@ impl Play {
                 let mut state = self.checked.machine.state();
                 if refuse {
                     state.access.map.insert(pair);
+                    state.access.contexts.insert(pair.0);
                 } else {
                     state.access.map.remove(&pair);
+                    state.access.contexts.remove(&pair.0);
                 }
             }
             _ => {}

@@ -3,7 +3,7 @@
 
 use hv::host::IommuMode;
 use hypercall_abi::{
-    context::{ContextCreate, ContextDestroy, DeviceAttach},
+    context::{ContextCreate, ContextDestroy, DeviceAttach, XEN_GDMA_CONTEXT_MIRROR},
     device::QueryDevice,
     mapping::{Flush, Unmap, XEN_GDMA_NO_FLUSH},
 };
@@ -524,4 +524,51 @@ fn a_mapping_without_a_name_ends_with_its_context() {
     assert_eq!(checked.query(BACKEND).used_pins, 4);
     assert_eq!(destroy(&mut checked, context), 0);
     checked.assert_nothing_held();
+}
+
+#[test]
+fn access_control_decides_who_has_contexts() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    checked.mapped(inside(context, map_own(5, 1, READ_WRITE)));
+    checked.machine.state().access.contexts.insert(BACKEND);
+    assert_eq!(create(&mut checked, ContextCreate::default()).status, -1);
+    let mirror = ContextCreate {
+        flags: XEN_GDMA_CONTEXT_MIRROR,
+        ..ContextCreate::default()
+    };
+    assert_eq!(create(&mut checked, mirror).status, -1);
+    assert_eq!(checked.stats(BACKEND, BACKEND).used_contexts, 1);
+    // What it has it keeps, and goes on using.
+    assert_eq!(destroy(&mut checked, context), -1);
+    assert_eq!(attach(&mut checked, NIC, context), 0);
+    checked.mapped(inside(context, map_own(6, 1, READ_WRITE)));
+    // Others are others.
+    let mut ops = [ContextCreate::default()];
+    assert_eq!(checked.context_create(BYSTANDER, &mut ops).value, 0);
+    assert_eq!(ops[0].status, 0);
+    checked.machine.state().access.contexts.clear();
+    assert_eq!(attach(&mut checked, NIC, 0), 0);
+    assert_eq!(destroy(&mut checked, context), 0);
+    checked.assert_nothing_held();
+}
+
+#[test]
+fn access_control_decides_which_devices_move() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    checked
+        .machine
+        .state()
+        .access
+        .devices
+        .insert((BACKEND, NIC));
+    assert_eq!(attach(&mut checked, NIC, context), -1);
+    assert_eq!(attach(&mut checked, NIC, 0), -1);
+    // Nothing is told of what would be wrong besides.
+    assert_eq!(attach(&mut checked, NIC, context + 1), -1);
+    assert_eq!(attach(&mut checked, DISK, context), 0);
+    assert_eq!(checked.stats(BACKEND, BACKEND).attaches, 1);
+    checked.machine.state().access.devices.clear();
+    assert_eq!(attach(&mut checked, NIC, context), 0);
 }

@@ -163,6 +163,7 @@ static long create(void)
 {
     struct domctl op = {
         .create = {
+            .ssidref = CREATE_SSIDREF,
 #ifdef CONFIG_HVM
             .flags = CREATE_HVM | CREATE_HAP,
             .emulation_flags = EMULATE_LAPIC,

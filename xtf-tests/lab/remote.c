@@ -16,6 +16,7 @@ static struct mailbox {
 
     enum order order;
     grant_ref_t ref;
+    domid_t grantee;
     unsigned int page, readonly;
     unsigned int cmd, count;
     long result;
@@ -26,19 +27,27 @@ _Static_assert(sizeof(struct mailbox) <= PAGE_SIZE, "one page");
 
 static uint8_t pages[REMOTE_PAGES][PAGE_SIZE] __page_aligned_bss;
 
-/* This domain's views of both. */
-static uint8_t mailbox_window[PAGE_SIZE] __page_aligned_bss;
-static uint8_t page_windows[REMOTE_PAGES][PAGE_SIZE] __page_aligned_bss;
+/* This domain's views of both, for each that obeys it. */
+static uint8_t mailbox_windows[REMOTE_DOMAINS][PAGE_SIZE] __page_aligned_bss;
+static uint8_t page_windows[REMOTE_DOMAINS][REMOTE_PAGES][PAGE_SIZE]
+    __page_aligned_bss;
+static struct second_domain doms[REMOTE_DOMAINS];
 
-static struct mailbox *const mail = (void *)mailbox_window;
-static struct second_domain dom;
+/* The one that orders go to. */
+static unsigned int chosen;
+
+static struct mailbox *mailbox_window(void)
+{
+    return (void *)mailbox_windows[chosen];
+}
 
 static void obey(void)
 {
     switch ( mailbox.order )
     {
     case GRANT:
-        gnttab_grant_access(mailbox.ref, 0, virt_to_gfn(pages[mailbox.page]),
+        gnttab_grant_access(mailbox.ref, mailbox.grantee,
+                            virt_to_gfn(pages[mailbox.page]),
                             mailbox.readonly);
         break;
 
@@ -97,11 +106,21 @@ static bool wait_until_equal(volatile uint32_t *got, uint32_t wanted)
     return true;
 }
 
+void remote_choose(unsigned int nth)
+{
+    if ( nth >= REMOTE_DOMAINS )
+        panic("No room for domain %u\n", nth);
+    chosen = nth;
+}
+
 bool remote_start(void)
 {
-    if ( second_domain_start(&dom, serve) ||
-         second_domain_map(&dom, &mailbox, mailbox_window, 1) ||
-         second_domain_map(&dom, pages, page_windows, REMOTE_PAGES) )
+    struct second_domain *dom = &doms[chosen];
+    struct mailbox *mail = mailbox_window();
+
+    if ( second_domain_start(dom, serve) ||
+         second_domain_map(dom, &mailbox, mail, 1) ||
+         second_domain_map(dom, pages, page_windows[chosen], REMOTE_PAGES) )
     {
         xtf_error("The second domain cannot be built\n");
         return false;
@@ -120,20 +139,20 @@ bool remote_start(void)
 
 void remote_end(void)
 {
-    if ( second_domain_unmap(page_windows, REMOTE_PAGES) ||
-         second_domain_unmap(mailbox_window, 1) ||
-         second_domain_destroy(&dom) )
+    if ( second_domain_unmap(page_windows[chosen], REMOTE_PAGES) ||
+         second_domain_unmap(mailbox_window(), 1) ||
+         second_domain_destroy(&doms[chosen]) )
         xtf_error("The second domain does not end\n");
 }
 
 domid_t remote_domid(void)
 {
-    return dom.domid;
+    return doms[chosen].domid;
 }
 
 int remote_assign(uint32_t sbdf)
 {
-    return second_domain_assign(&dom, sbdf);
+    return second_domain_assign(&doms[chosen], sbdf);
 }
 
 /* It is a clone: the same variable is at the same address. */
@@ -144,12 +163,14 @@ uint64_t remote_gaddr(unsigned int nth)
 
 void *remote_page(unsigned int nth)
 {
-    return page_windows[nth];
+    return page_windows[chosen][nth];
 }
 
 /* Have the order in the mailbox done. */
 static void give(enum order order)
 {
+    struct mailbox *mail = mailbox_window();
+
     mail->order = order;
     barrier();
     mail->ordered++;
@@ -158,7 +179,16 @@ static void give(enum order order)
 
 void remote_grant(grant_ref_t ref, unsigned int nth, unsigned int readonly)
 {
+    remote_grant_to(ref, 0, nth, readonly);
+}
+
+void remote_grant_to(grant_ref_t ref, domid_t domid, unsigned int nth,
+                     unsigned int readonly)
+{
+    struct mailbox *mail = mailbox_window();
+
     mail->ref = ref;
+    mail->grantee = domid;
     mail->page = nth;
     mail->readonly = readonly;
     give(GRANT);
@@ -166,21 +196,23 @@ void remote_grant(grant_ref_t ref, unsigned int nth, unsigned int readonly)
 
 void remote_withdraw(grant_ref_t ref)
 {
-    mail->ref = ref;
+    mailbox_window()->ref = ref;
     give(WITHDRAW);
 }
 
 unsigned int remote_in_use(grant_ref_t ref)
 {
-    mail->ref = ref;
+    mailbox_window()->ref = ref;
     give(LOOK);
 
-    return mail->result;
+    return mailbox_window()->result;
 }
 
 long remote_gdma(unsigned int cmd, void *elements, size_t size,
                  unsigned int count)
 {
+    struct mailbox *mail = mailbox_window();
+
     if ( size * count > REMOTE_ELEMENTS )
         panic("No room for %u elements\n", count);
 

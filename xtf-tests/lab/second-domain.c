@@ -142,6 +142,7 @@ static long create(struct second_domain *dom, unsigned int max_grant_version)
 {
     struct domctl op = {
         .create = {
+            .ssidref = CREATE_SSIDREF,
             .flags = CREATE_HVM | CREATE_HAP | more_flags,
             .max_vcpus = 1,
             .max_evtchn_port = 1023,

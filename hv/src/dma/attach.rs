@@ -51,6 +51,8 @@ pub enum CreateError {
     BadField(&'static str),
     /// No IOMMU translates for the domain's devices.
     NoIommu,
+    /// Access control.
+    Refused,
     /// The machine cannot have such a context.
     Unsupported,
     /// The limit of contexts.
@@ -68,6 +70,7 @@ impl From<CreateError> for Errno {
         match error {
             CreateError::BadField(_) => Self::Inval,
             CreateError::NoIommu | CreateError::Unsupported => Self::OpNotSupp,
+            CreateError::Refused => Self::Perm,
             CreateError::Quota => Self::NoBufs,
             CreateError::OutOfNumbers => Self::NoSpc,
             CreateError::OutOfMemory => Self::NoMem,
@@ -148,8 +151,8 @@ pub fn create<H: Host>(
     Ok(Progress::Done)
 }
 
-/// A space for a new context, counted against the quota, with a number under which
-/// nobody finds it yet.
+/// A space for a new context of the caller's, if access control allows one: counted
+/// against the quota, with a number under which nobody finds it yet.
 pub(super) fn new_space<H: Host>(
     host: &H,
     caller: &H::Domain,
@@ -157,6 +160,8 @@ pub(super) fn new_space<H: Host>(
     last: Dfn,
     content: Content,
 ) -> Result<SharedSpace<H>, CreateError> {
+    host.may_use_contexts(caller)
+        .map_err(|_| CreateError::Refused)?;
     let max_pins = dma.pins.limit();
     if max_pins == 0 {
         return Err(CreateError::Quota);
@@ -202,6 +207,8 @@ fn make_space<H: Host>(
 pub enum DestroyError {
     /// The default context cannot be ended.
     Default,
+    /// Access control.
+    Refused,
     /// No context with this number.
     NoContext,
     /// It has devices.
@@ -214,6 +221,7 @@ impl From<DestroyError> for Errno {
     fn from(error: DestroyError) -> Self {
         match error {
             DestroyError::Default => Self::Inval,
+            DestroyError::Refused => Self::Perm,
             DestroyError::NoContext => Self::NoEnt,
             DestroyError::HasDevices => Self::Busy,
             DestroyError::Iommu => Self::Io,
@@ -234,6 +242,8 @@ pub fn destroy<H: Host>(
     if number == XEN_GDMA_CONTEXT_DEFAULT {
         return Err(DestroyError::Default);
     }
+    host.may_use_contexts(caller)
+        .map_err(|_| DestroyError::Refused)?;
     let space = state
         .dma
         .space(host, number)
@@ -275,6 +285,8 @@ pub(super) fn destroy_space<H: Host>(
 pub enum MoveError {
     /// A field is outside its documented range.
     BadField(&'static str),
+    /// Access control.
+    Refused,
     /// No context with this number.
     NoContext,
     /// The host's reason.
@@ -285,6 +297,7 @@ impl From<MoveError> for Errno {
     fn from(error: MoveError) -> Self {
         match error {
             MoveError::BadField(_) => Self::Inval,
+            MoveError::Refused => Self::Perm,
             MoveError::NoContext | MoveError::Host(AttachError::Closed) => Self::NoEnt,
             MoveError::Host(AttachError::Device(DeviceError::NoPci) | AttachError::NotMovable) => {
                 Self::OpNotSupp
@@ -312,6 +325,8 @@ pub fn attach<H: Host>(
         return Err(MoveError::BadField("kind"));
     }
     let sbdf = u32::try_from(op.id).map_err(|_| MoveError::BadField("id"))?;
+    host.may_attach_device(caller, sbdf)
+        .map_err(|_| MoveError::Refused)?;
     let space = state
         .dma
         .space(host, op.context)

@@ -54,10 +54,11 @@ pub enum Revoked {
 /// So many frames of mappings are ended in one step.
 const FRAMES_PER_STEP: u32 = 1024;
 
-/// One step of a `revoke` element.
+/// One step of a `revoke` element: of all uses by devices, those by transitive grants of
+/// others included that lead to the reference.
 ///
 /// Takes the granter's table lock for reading and the entry's; then, one after the
-/// other, those of the holder's contexts.
+/// other, the lock of its passages and those of holders' contexts.
 pub fn revoke<H: Host>(
     host: &H,
     granter: &H::Domain,
@@ -69,24 +70,29 @@ pub fn revoke<H: Host>(
         .grants
         .holder_of(host, granter, gref)
         .map_err(|_| RevokeError::OutOfRange)?;
-    let Some(holder) = holder.and_then(|id| host.domain(id)) else {
+    let Some(holder) = holder else {
         return Ok(Revoked::All(1));
     };
-    let Some(held) = holder.state() else {
-        return Ok(Revoked::All(1));
-    };
-    let source = Source::grant(granter.id(), gref);
     let (mut work, mut failed) = (1, false);
-    held.dma.for_each_space(host, |space| {
-        // Each is at least looked at.
-        work += 1;
-        if work <= FRAMES_PER_STEP {
-            match revoke_in(host, &holder, held, space, (source, gref), &mut work) {
-                Ok(()) => {}
-                Err(RevokeFailed) => failed = true,
-            }
+    let mut end = |holder, source| {
+        if let Some(holder) = host.domain(holder) {
+            failed |= revoke_from(host, &holder, source, &mut work).is_err();
         }
-    });
+        work
+    };
+    end(holder, (Source::grant(granter.id(), gref), gref));
+    let mut last = None;
+    loop {
+        let next = state.passages.lock().next_to(gref, last);
+        let Some(through) = next else {
+            break;
+        };
+        let source = Source::grant(through.middle, through.via);
+        if end(through.holder, (source, through.via)) > FRAMES_PER_STEP {
+            break;
+        }
+        last = next;
+    }
     if failed {
         Err(RevokeError::Iommu)
     } else if work > FRAMES_PER_STEP {
@@ -98,6 +104,28 @@ pub fn revoke<H: Host>(
 
 /// The IOMMU failed.
 struct RevokeFailed;
+
+/// Ends mappings of a reference in all contexts of `holder`, as far as `work` allows.
+fn revoke_from<H: Host>(
+    host: &H,
+    holder: &H::Domain,
+    source: (Source, GrantRef),
+    work: &mut u32,
+) -> Result<(), RevokeFailed> {
+    let Some(held) = holder.state() else {
+        return Ok(());
+    };
+    let mut result = Ok(());
+    held.dma.for_each_space(host, |space| {
+        // Only what ends counts: the next step looks at all of them again.
+        if *work <= FRAMES_PER_STEP
+            && let Err(failed) = revoke_in(host, holder, held, space, source, work)
+        {
+            result = Err(failed);
+        }
+    });
+    result
+}
 
 /// Ends mappings of a reference in one context, until there are none or until `work`
 /// is enough. Counts their frames.
@@ -223,7 +251,7 @@ pub fn set_limits<H: Host>(
     }
     let other = other(host, caller, op.domid)?;
     let target = other.as_deref().unwrap_or(caller);
-    host.may_set_limits(caller, target)
+    host.may_set_limits(target)
         .map_err(|_| ControlError::Refused)?;
     let dma = &target
         .state()

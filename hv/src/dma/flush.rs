@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     addr::DomId,
-    grant::{OpenTable, Pin, peer::Peer},
+    grant::{OpenTable, Pin, peer::Peer, pin::transitive},
     host::{Domain, Flushed, Host},
     state::DomainState,
     sync::SpinLock,
@@ -77,7 +77,7 @@ fn release_chain<H: Host>(
         let pin = space.context.lock().take_flushed(&mut chain, proof);
         if let Some(pin) = pin {
             quota.give_back(1);
-            release(host, pin);
+            release(host, holder, pin);
         }
         return;
     }
@@ -115,6 +115,10 @@ fn release_some<H: Host>(
         let DmaPin::Grant(pin) = pin else {
             continue;
         };
+        if pin.is_transitive() {
+            transitive::release(host, holder, pin);
+            continue;
+        }
         let id = pin.granter();
         let Some(granter) = granters.find(host, holder, id) else {
             vanished(id);
@@ -122,8 +126,10 @@ fn release_some<H: Host>(
         };
         let table = OpenTable::of(granter);
         pin.release_to(host, &table);
-        let next =
-            |pin: &DmaPin<H::Frame>| matches!(pin, DmaPin::Grant(pin) if pin.granter() == id);
+        let next = |pin: &DmaPin<H::Frame>| match pin {
+            DmaPin::Grant(pin) => pin.granter() == id && !pin.is_transitive(),
+            DmaPin::Own { .. } => false,
+        };
         while let Some(DmaPin::Grant(pin)) = pins.next_if(next) {
             pin.release_to(host, &table);
         }
@@ -136,16 +142,19 @@ fn vanished(granter: DomId) {
     log::error!("granter {granter} vanished while pinned");
 }
 
-/// Gives one frame back that no device can reach.
-pub(super) fn release<H: Host>(host: &H, pin: DmaPin<H::Frame>) {
+/// Gives one frame back that no device of `holder` can reach.
+pub(super) fn release<H: Host>(host: &H, holder: &H::Domain, pin: DmaPin<H::Frame>) {
     match pin {
         DmaPin::Own { frame, .. } => drop(frame),
-        DmaPin::Grant(pin) => release_grant(host, pin),
+        DmaPin::Grant(pin) => release_grant(host, holder, pin),
     }
 }
 
 /// The same, of a grant.
-pub(super) fn release_grant<H: Host>(host: &H, pin: Pin<H::Frame>) {
+pub(super) fn release_grant<H: Host>(host: &H, holder: &H::Domain, pin: Pin<H::Frame>) {
+    if pin.is_transitive() {
+        return transitive::release(host, holder, pin);
+    }
     match host.domain(pin.granter()) {
         Some(granter) => pin.release(host, &granter),
         None => vanished(pin.granter()),

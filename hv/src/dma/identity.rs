@@ -17,7 +17,7 @@
 use super::{
     attach::usable,
     context::{Context, FoundSource, Handle, Mapping, Reservation, ReserveError, Settled},
-    map::{MapError, Place, ProgramError, Request},
+    map::{MapError, Pinning, Place, ProgramError, Request},
     space::Space,
 };
 use crate::{
@@ -72,9 +72,15 @@ impl<H: Host> Place<'_, H> {
         let own = granter
             .as_ref()
             .is_none_or(|it| it.id() == self.holder.id());
-        let typed = request.access.write || own && is_protected(host, self.holder);
+        let protected = is_protected(host, self.holder);
+        let how = Pinning {
+            typed: request.access.write || own && protected,
+            // Whose the page is, which says who has to tell the IOMMU of it, is what the
+            // granter is: not with a grant that leads to somebody else.
+            transitive: !protected,
+        };
         let placed = self
-            .pin_all(host, granter.as_deref(), request, typed, &reservation)
+            .pin_all(host, granter.as_deref(), request, how, &reservation)
             .and_then(|()| self.settle(request, &mut reservation));
         let extent = match placed {
             Ok(extent) => extent,

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SHIFT, PAGE_SIZE},
-    grant::{EntryError, OpenTable, Pin, PinError, Usage, active::PinKind},
+    grant::{EntryError, OpenTable, Pin, PinError, Usage, active::PinKind, pin::transitive},
     host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuMode},
     state::DomainState,
     sync::SpinLock,
@@ -70,11 +70,13 @@ impl From<MapError> for Errno {
             MapError::NoContext | MapError::Reserve(ReserveError::Closed) => Self::NoEnt,
             MapError::NotMappable => Self::OpNotSupp,
             MapError::NoGranter(_) | MapError::Pin(PinError::NoTable) => Self::Srch,
-            MapError::Refused => Self::Perm,
+            MapError::Refused | MapError::Pin(PinError::Refused) => Self::Perm,
             MapError::Reserve(ReserveError::Quota) => Self::NoBufs,
             MapError::Reserve(ReserveError::InUse) => Self::Exist,
             MapError::Reserve(ReserveError::NoSpace) => Self::NoSpc,
-            MapError::Reserve(ReserveError::OutOfMemory) => Self::NoMem,
+            MapError::Reserve(ReserveError::OutOfMemory) | MapError::Pin(PinError::OutOfMemory) => {
+                Self::NoMem
+            }
             MapError::Pin(PinError::OutOfRange { .. }) => Self::Range,
             MapError::Pin(PinError::Entry(
                 EntryError::NotGranted { .. } | EntryError::ReadOnly,
@@ -306,8 +308,8 @@ impl<H: Host> Place<'_, H> {
         }
         let granter = self.find_granter(host, request)?;
         let reservation = self.reserve(host, range, request)?;
-        let typed = request.access.write;
-        let pinned = self.pin_all(host, granter.as_deref(), request, typed, &reservation);
+        let how = Pinning::of(request.access);
+        let pinned = self.pin_all(host, granter.as_deref(), request, how, &reservation);
         if let Err(error) = pinned {
             self.withdraw(host, &reservation);
             return Err(error);
@@ -395,13 +397,13 @@ impl<H: Host> Place<'_, H> {
             .map(Dfn::new)
     }
 
-    /// Pins all frames; with a writable-type reference each if `typed`.
+    /// Pins all frames.
     pub(super) fn pin_all(
         &self,
         host: &H,
         granter: Option<&H::Domain>,
         request: &Request,
-        typed: bool,
+        how: Pinning,
         reservation: &Reservation,
     ) -> Result<(), MapError> {
         let mut frames = 0..request.count;
@@ -409,9 +411,9 @@ impl<H: Host> Place<'_, H> {
             // Pinned and placed at once: who takes a grant back and sees that it is
             // pinned has to find it here.
             let mut context = self.space.context.lock();
-            let table = granter.map(OpenTable::of);
+            let mut table = granter.map(OpenTable::of);
             for nth in frames.by_ref().take(PINS_AT_A_TIME) {
-                let pin = pin_one(host, self.holder, table.as_ref(), request, (nth, typed))?;
+                let pin = pin_one(host, self.holder, table.as_mut(), request, (nth, how))?;
                 context.place(reservation, nth, pin);
             }
         }
@@ -424,7 +426,7 @@ impl<H: Host> Place<'_, H> {
         loop {
             let pin = self.space.context.lock().withdraw_next(quota, reservation);
             match pin {
-                Some(pin) => flush::release(host, pin),
+                Some(pin) => flush::release(host, self.holder, pin),
                 None => return,
             }
         }
@@ -507,24 +509,43 @@ impl<H: Host> Place<'_, H> {
     }
 }
 
+/// What kind of pins a mapping needs.
+#[derive(Clone, Copy)]
+pub(super) struct Pinning {
+    /// With a writable-type reference each.
+    pub typed: bool,
+    /// A grant may be a transitive one.
+    pub transitive: bool,
+}
+
+impl Pinning {
+    /// As it follows from what devices may do.
+    pub fn of(access: Access) -> Self {
+        Self {
+            typed: access.write,
+            transitive: true,
+        }
+    }
+}
+
 pub(super) fn pin_one<H: Host>(
     host: &H,
     holder: &H::Domain,
-    table: Option<&OpenTable<'_, H>>,
+    table: Option<&mut OpenTable<'_, H>>,
     request: &Request,
-    (nth, typed): (u32, bool),
+    (nth, how): (u32, Pinning),
 ) -> Result<DmaPin<H::Frame>, MapError> {
     match request.source {
         Source::Grant(domid, first) => {
             let table = table.ok_or(MapError::NoGranter(domid))?;
-            pin_grant_as(host, holder, table, (first, nth), (request.access, typed))
+            pin_grant_as(host, holder, table, (first, nth), (request.access, how))
                 .map(DmaPin::Grant)
         }
         Source::Own(first) => {
             let gfn = first
                 .checked_add(u64::from(nth))
                 .ok_or(MapError::Frame(FrameError::NotMemory))?;
-            host.pin_gfn(holder, gfn, request.access, typed, IoMemory::Refused)
+            host.pin_gfn(holder, gfn, request.access, how.typed, IoMemory::Refused)
                 .map(|frame| DmaPin::Own { frame, gfn })
                 .map_err(MapError::Frame)
         }
@@ -536,22 +557,23 @@ pub(super) fn pin_one<H: Host>(
 pub(super) fn pin_grant<H: Host>(
     host: &H,
     holder: &H::Domain,
-    table: &OpenTable<'_, H>,
+    table: &mut OpenTable<'_, H>,
     first: u64,
     nth: u32,
     access: Access,
 ) -> Result<Pin<H::Frame>, MapError> {
-    pin_grant_as(host, holder, table, (first, nth), (access, access.write))
+    let how = Pinning::of(access);
+    pin_grant_as(host, holder, table, (first, nth), (access, how))
 }
 
-/// The same, with a writable-type reference if `typed`.
+/// The same, if it is not as usual.
 #[inline]
 fn pin_grant_as<H: Host>(
     host: &H,
     holder: &H::Domain,
-    table: &OpenTable<'_, H>,
+    table: &mut OpenTable<'_, H>,
     (first, nth): (u64, u32),
-    (access, typed): (Access, bool),
+    (access, how): (Access, Pinning),
 ) -> Result<Pin<H::Frame>, MapError> {
     // A reference of more than 32 bits is outside every table.
     let gref = first
@@ -561,10 +583,16 @@ fn pin_grant_as<H: Host>(
     let usage = Usage {
         kind: PinKind::Device,
         write: access.write,
-        take_type: typed,
+        take_type: how.typed,
         io: IoMemory::Refused,
     };
-    Pin::take(host, table, GrantRef(gref), holder.id(), usage).map_err(MapError::Pin)
+    let gref = GrantRef(gref);
+    let pinned = if how.transitive {
+        transitive::take(host, holder, table, gref, usage)
+    } else {
+        Pin::take(host, table, gref, holder.id(), usage)
+    };
+    pinned.map_err(MapError::Pin)
 }
 
 /// How far the IOMMU got when it refused to map.

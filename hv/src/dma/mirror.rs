@@ -131,7 +131,13 @@ fn take_back<H: Host>(
     match destroy_space(host, caller, state, &making.space) {
         Ok(progress) => Ok(progress),
         Err(DestroyError::NoContext) => Ok(Progress::Done),
-        Err(DestroyError::Default | DestroyError::HasDevices | DestroyError::Iommu) => {
+        // Access control is not asked about what was never there for the caller.
+        Err(
+            DestroyError::Default
+            | DestroyError::Refused
+            | DestroyError::HasDevices
+            | DestroyError::Iommu,
+        ) => {
             set_stage(Stage::Abandoned);
             Err(CreateError::Iommu)
         }

@@ -14,7 +14,7 @@ use hypercall_abi::mapping::{
 use super::{
     context::{Context, Mapping, Neighbours},
     flush,
-    map::{self, MapError, Maps, Place, Request, pin_one},
+    map::{self, MapError, Maps, Pinning, Place, Request, pin_one},
     space::Space,
     unmap::{self, UnmapError, Unmaps, take_back},
 };
@@ -126,9 +126,9 @@ impl<H: Host> Place<'_, H> {
         // Pinned and made mappings in one critical section: no granter who takes something
         // back can come between the one and the other.
         let mut mfns = [const { Mfn::new(0) }; ELEMENTS_PER_COPY];
-        let table = granter.as_deref().map(OpenTable::of);
+        let mut table = granter.as_deref().map(OpenTable::of);
         for ((nth, op), mfn) in (0..).zip(elements.iter_mut()).zip(&mut mfns) {
-            let pinned = row.pin(table.as_ref(), request, nth, op);
+            let pinned = row.pin(table.as_mut(), request, nth, op);
             op.status = map::status::<H>(self.holder, pinned.map(|pinned| *mfn = pinned));
         }
         drop(table);
@@ -162,7 +162,7 @@ impl<H: Host> Row<'_, H> {
     /// Pins what an element names, or gives back what was set aside for it.
     fn pin(
         &mut self,
-        table: Option<&OpenTable<'_, H>>,
+        table: Option<&mut OpenTable<'_, H>>,
         request: &Request,
         nth: u32,
         op: &Map,
@@ -172,8 +172,8 @@ impl<H: Host> Row<'_, H> {
         // All else is as with the first.
         let pin = Request::parse_source(op).and_then(|source| {
             let request = Request { source, ..*request };
-            let typed = request.access.write;
-            pin_one(self.host, self.place.holder, table, &request, (0, typed))
+            let how = Pinning::of(request.access);
+            pin_one(self.host, self.place.holder, table, &request, (0, how))
         });
         match pin {
             Ok(pin) => {

@@ -317,7 +317,7 @@ impl<H: Host> Ending<'_, H> {
                 Some(Piece::Grant(pin)) => {
                     grants += 1;
                     work += 1;
-                    flush::release_grant(self.host, pin);
+                    flush::release_grant(self.host, self.holder, pin);
                 }
                 None => {}
             }
@@ -521,7 +521,7 @@ impl<H: Host> Making<'_, H> {
     fn pin(&self, window: &mut Window<H>, granter: Option<&H::Domain>) -> Result<Step, MapError> {
         let Ending { host, holder, .. } = self.ending;
         let mut work = 0;
-        let table = granter.map(OpenTable::of);
+        let mut table = granter.map(OpenTable::of);
         while work < WORK_PER_STEP {
             let left = window.to_pin();
             if left == 0 {
@@ -541,7 +541,7 @@ impl<H: Host> Making<'_, H> {
                     window.add_run(run)?;
                 }
                 Source::Grant(domid, first) => {
-                    let table = table.as_ref().ok_or(MapError::NoGranter(domid))?;
+                    let table = table.as_mut().ok_or(MapError::NoGranter(domid))?;
                     window.make_room()?;
                     let access = window.access();
                     window.add_pin(pin_grant(host, holder, table, first, nth, access)?);

@@ -26,6 +26,14 @@ impl<'a, H: Host> OpenTable<'a, H> {
         }
     }
 
+    /// Gives the lock back while `work` is done, which may take others of its kind.
+    pub fn while_closed<R>(&mut self, work: impl FnOnce(&'a H::Domain) -> R) -> R {
+        self.frames = None;
+        let result = work(self.granter);
+        *self = Self::of(self.granter);
+        result
+    }
+
     /// Whose table it is.
     pub fn granter(&self) -> &'a H::Domain {
         self.granter

@@ -5,6 +5,8 @@
 //! together under the active entry's lock, and always with a page reference taken
 //! before the pin and given back after it.
 
+pub mod transitive;
+
 use super::{
     OpenTable,
     active::{ActiveEntry, Part, PinKind, Pins},
@@ -43,18 +45,40 @@ impl Usage {
     }
 }
 
-/// One use of a grant reference. Must end in [`Pin::release`].
+/// How a pin came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By a reference that grants the page itself.
+    Direct(PinKind),
+    /// For devices, by a transitive one.
+    Transitive,
+}
+
+/// One use of a grant reference. Must end in [`Pin::release`], or in
+/// [`transitive::release`].
 #[derive(Debug)]
 #[must_use = "a pin that is not released keeps the granter's page for ever"]
 pub struct Pin<F> {
     frame: F,
     gref: GrantRef,
     granter: DomId,
-    kind: PinKind,
+    way: Way,
     write: bool,
 }
 
 impl<F: Frame> Pin<F> {
+    /// The reference is a transitive one: the page is another domain's.
+    pub fn is_transitive(&self) -> bool {
+        self.way == Way::Transitive
+    }
+
+    fn kind(&self) -> PinKind {
+        match self.way {
+            Way::Direct(kind) => kind,
+            Way::Transitive => PinKind::Device,
+        }
+    }
+
     /// The page.
     pub fn frame(&self) -> &F {
         &self.frame
@@ -474,7 +498,7 @@ impl<F: Frame> Pin<F> {
             frame,
             gref,
             granter: granter.id(),
-            kind: usage.kind,
+            way: Way::Direct(usage.kind),
             write: usage.write,
         })
     }
@@ -486,20 +510,20 @@ impl<F: Frame> Pin<F> {
             host.mark_dirty(granter, &self.frame);
         }
         if let Some(frames) = &table.frames {
-            unpin_in(host, granter, frames, self.gref, self.kind, self.write);
+            unpin_in(host, granter, frames, self.gref, self.kind(), self.write);
         }
     }
 
     /// Gives the use back: pin count and flags first, then the page reference.
     ///
-    /// `granter` must be the domain with the id [`Self::granter`]. Takes its table
-    /// lock for reading, and the entry's lock.
+    /// `granter` must be the domain with the id [`Self::granter`], and the reference
+    /// no transitive one. Takes its table lock for reading, and the entry's lock.
     #[inline(always)]
     pub fn release<H: Host<Frame = F>>(self, host: &H, granter: &H::Domain) {
         if self.write {
             host.mark_dirty(granter, &self.frame);
         }
-        unpin(host, granter, self.gref, self.kind, self.write);
+        unpin(host, granter, self.gref, self.kind(), self.write);
     }
 }
 
@@ -578,7 +602,7 @@ impl<F: Frame> CopyPin<F> {
                 frame,
                 gref,
                 granter: granter.id(),
-                kind: PinKind::Cpu,
+                way: Way::Direct(PinKind::Cpu),
                 write,
             },
             part: seen.part,
@@ -611,7 +635,7 @@ impl<F: Frame> CopyPin<F> {
                 Err(NotPinned::Failed(error)) => return Err(error),
                 Err(NotPinned::Transitive(..)) => return Err(PinError::NotTransitive),
             };
-            match pin_transitive(host, granter, gref, holder, write, &direct) {
+            match transitive::pin_middle_to_copy(host, granter, gref, holder, &direct) {
                 Ok(()) => {
                     return Ok(Self {
                         via: Some(gref),
@@ -655,7 +679,7 @@ impl<F: Frame> CopyPin<F> {
 #[cold]
 #[inline(never)]
 fn release_transitive<H: Host>(host: &H, granter: &H::Domain, via: GrantRef, pin: Pin<H::Frame>) {
-    unpin(host, granter, via, pin.kind, pin.write);
+    unpin(host, granter, via, pin.kind(), pin.write);
     match host.domain(pin.granter) {
         Some(origin) => pin.release(host, &origin),
         // It cannot go away while its page is referenced.
@@ -704,55 +728,4 @@ fn look<H: Host>(
     pin_entry(
         host, frames, granter, entry, gref, request, usage, pins, seen, fail,
     )
-}
-
-/// Pins the transitive entry that led to `direct`, if it still does.
-fn pin_transitive<H: Host>(
-    host: &H,
-    granter: &H::Domain,
-    gref: GrantRef,
-    holder: DomId,
-    write: bool,
-    direct: &CopyPin<H::Frame>,
-) -> Result<(), PinError> {
-    let table = &granter.state().ok_or(PinError::NoTable)?.grants;
-    let frames = &*table.read();
-    let mut entry = frames
-        .lock_entry(host, granter, gref)
-        .map_err(|entries| PinError::OutOfRange { entries })?;
-    let usage = copy_usage(write);
-    let request = Request {
-        holder,
-        purpose: Purpose::Copy,
-        write,
-    };
-    let pins = admit(frames, granter, &entry, &request, usage.kind)?;
-    host.speculation_barrier();
-    let before: ActiveEntry = *entry.active;
-    let wanted = ActiveEntry {
-        mfn: direct.frame().mfn(),
-        pins,
-        origin_gref: direct.pin.gref,
-        origin: direct.pin.granter,
-        holder,
-        part: direct.part.for_copies_only(),
-    };
-    let same = before.mfn == wanted.mfn
-        && before.origin == wanted.origin
-        && before.origin_gref == wanted.origin_gref
-        && before.part == wanted.part;
-    if !before.pins.is_empty() && !same {
-        return Err(PinError::Changed);
-    }
-    let head = begin_use(&entry.shared, before.pins, request)?;
-    let leads_there = Granted::Transitive {
-        granter: wanted.origin,
-        gref: wanted.origin_gref,
-    };
-    if entry.shared.granted(head) != leads_there {
-        entry.shared.end_use(before.pins);
-        return Err(PinError::Changed);
-    }
-    *entry.active = wanted;
-    Ok(())
 }

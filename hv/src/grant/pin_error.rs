@@ -34,6 +34,10 @@ pub enum PinError {
     Changed,
     /// Granter's side: the entry names another page, or part of it, than is in use.
     OtherPage,
+    /// Access control: of the domain that a transitive grant leads to.
+    Refused,
+    /// Xen has no memory.
+    OutOfMemory,
     /// Granter's side: the frame.
     Frame(FrameError),
 }
@@ -51,7 +55,9 @@ impl From<PinError> for Gntst {
             | PinError::NotTransitive
             | PinError::NoOrigin
             | PinError::OtherPage
+            | PinError::OutOfMemory
             | PinError::Frame(FrameError::NotWritable | FrameError::Gone) => Self::GeneralError,
+            PinError::Refused => Self::PermissionDenied,
             PinError::Frame(FrameError::NotMemory) => Self::BadPage,
             PinError::Changed | PinError::Frame(FrameError::TryAgain) => Self::EAgain,
         }

@@ -535,7 +535,7 @@ struct xen_gdma_query_device {
  *
  * Element errors: `-EINVAL` padding not zero or unknown `flags`, or `max_daddr` leaves
  * not even one page (for a copy: not one above the caller's memory); `-EOPNOTSUPP` the
- * caller's devices are not behind an IOMMU;
+ * caller's devices are not behind an IOMMU; `-EPERM` access control refuses;
  * `-ENOBUFS` the domain's limit of contexts is reached, or it may not pin anything;
  * `-ENOSPC` the IOMMU has no number left for another address
  * space; `-ENOMEM` Xen has no memory; `-EIO` the IOMMU failed.
@@ -579,7 +579,8 @@ struct xen_gdma_context_create {
  * Whatever is mapped in the context is unmapped and its frames given back. A
  * context with devices stays as it is: move them first.
  *
- * Element errors: `-ENOENT` no such context; `-EINVAL` the default context;
+ * Element errors: `-EINVAL` the default context; `-EPERM` access control refuses;
+ * `-ENOENT` no such context;
  * `-EBUSY` devices are attached to it; `-EIO` the IOMMU failed, the context
  * remains and accepts only another `context_destroy`, which tries again.
  */
@@ -602,8 +603,8 @@ struct xen_gdma_context_destroy {
  * reach anything but the one or the other. After an error it is where it was.
  *
  * Element errors, in the order in which they are found: `-EINVAL` padding not
- * zero, unknown `kind`, or `id` outside the kind's range; `-ENOENT` no such
- * context; `-EOPNOTSUPP` no PCI on this architecture, or an IOMMU that cannot move
+ * zero, unknown `kind`, or `id` outside the kind's range; `-EPERM` access control
+ * refuses; `-ENOENT` no such context; `-EOPNOTSUPP` no PCI on this architecture, or an IOMMU that cannot move
  * this device; `-ENODEV` no such device, or not the caller's; `-EBUSY` the IOMMU
  * cannot tell the device from another one, and the two cannot be moved together; `-EIO` the IOMMU failed.
  */
@@ -654,9 +655,9 @@ struct xen_gdma_device_attach {
  * | `-EEXIST` | FIXED, and a part of the range is in use |
  * | `-ENOSPC` | no run of free device addresses is long enough, or too many frames of the caller's own are in the way; with `XEN_GDMA_CAP_IDENTITY`, the frames do not follow each other in the machine, or there is no room for the records of so many together: map them one by one |
  * | `-ERANGE` | a grant reference outside the granter's table |
- * | `-EACCES` | the entry does not grant this access to the caller |
+ * | `-EACCES` | the entry does not grant this access to the caller; or it is transitive, and what it leads to does not grant it to the granter, is transitive itself, or is not there; or it is transitive, and the context the default one of a caller with `XEN_GDMA_CAP_IDENTITY` and `XEN_GDMA_CAP_PROTECTED` |
  * | `-EBUSY` | the entry changes under our hands, or was granted to another domain that still uses it |
- * | `-EMLINK` | too many mappings of one reference |
+ * | `-EMLINK` | too many mappings of one reference, or transitive references to one domain's pages |
  * | `-EFAULT` | the guest frame is not ordinary memory of its domain, or may not be written; with `XEN_GDMA_CAP_IDENTITY` and `XEN_GDMA_CAP_PROTECTED` an own frame that may not be written (a page table) cannot be mapped to be read either, because the IOMMU has only those that may |
  * | `-EAGAIN` | the guest frame is paged out or shared; try again |
  * | `-ENOMEM` | Xen has no memory for the records |

@@ -159,8 +159,18 @@ impl Host for Machine {
         refuse_if(self.state().access.copy.contains(&pair))
     }
 
-    fn may_set_limits(&self, caller: &ModelDomain, target: &ModelDomain) -> Result<(), Refused> {
-        let pair = (caller.id().0, target.id().0);
+    fn may_use_contexts(&self, owner: &ModelDomain) -> Result<(), Refused> {
+        assert_eq!(owner.id().0, self.current, "only the caller's contexts");
+        refuse_if(self.state().access.contexts.contains(&self.current))
+    }
+
+    fn may_attach_device(&self, owner: &ModelDomain, sbdf: u32) -> Result<(), Refused> {
+        assert_eq!(owner.id().0, self.current, "only the caller's devices");
+        refuse_if(self.state().access.devices.contains(&(self.current, sbdf)))
+    }
+
+    fn may_set_limits(&self, target: &ModelDomain) -> Result<(), Refused> {
+        let pair = (self.current, target.id().0);
         refuse_if(self.state().access.limits.contains(&pair))
     }
 

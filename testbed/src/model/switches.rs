@@ -151,6 +151,10 @@ pub struct AccessControl {
     pub table: BTreeSet<(u16, u16)>,
     /// (source, destination) that may not be copied between.
     pub copy: BTreeSet<(u16, u16)>,
+    /// Domains that may not make or end contexts.
+    pub contexts: BTreeSet<u16>,
+    /// (owner, device) that may not be moved between contexts.
+    pub devices: BTreeSet<(u16, u32)>,
     /// (caller, target) that may not set limits.
     pub limits: BTreeSet<(u16, u16)>,
     /// (giver, receiver) that may not transfer pages.

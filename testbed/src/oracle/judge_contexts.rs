@@ -78,6 +78,9 @@ impl Step<'_> {
         if !self.can_create() {
             return Err(Errno::OpNotSupp);
         }
+        if self.may_not_use_contexts() {
+            return Err(Errno::Perm);
+        }
         let pins = self.rules().limit_of_pins(self.caller);
         let mut made = self.reference.contexts_counted(self.caller);
         if op.flags == 0 {
@@ -118,6 +121,11 @@ impl Step<'_> {
             Some(_) => MIRROR_WEIGHT,
             None => 0,
         }
+    }
+
+    fn may_not_use_contexts(&self) -> bool {
+        let state = self.machine.state();
+        state.access.contexts.contains(&self.caller)
     }
 
     /// Mappings of the context that have ended as far as the IOMMU is concerned.
@@ -209,6 +217,7 @@ impl Element for ContextDestroy {
         });
         let predicted = match (before.context, known, has_devices) {
             (0, _, _) => Err(Errno::Inval),
+            _ if step.may_not_use_contexts() => Err(Errno::Perm),
             (_, false, _) => Err(Errno::NoEnt),
             (_, _, true) => Err(Errno::Busy),
             _ => Ok(()),
@@ -254,6 +263,10 @@ impl Step<'_> {
             return Err(Errno::Inval);
         }
         let sbdf = sbdf.unwrap_or_default();
+        let pair = (self.caller, sbdf);
+        if self.machine.state().access.devices.contains(&pair) {
+            return Err(Errno::Perm);
+        }
         let space = (self.caller, op.context);
         let made = self.reference.contexts.get(&space);
         if op.context != 0 && made.is_none_or(|made| made.closed) {
@@ -346,10 +359,11 @@ impl Element for Revoke {
             return;
         }
         let source = Source::Grant(step.caller, before.gref);
+        let origin = Some((step.caller, before.gref));
         let spaces = |step: &Step<'_>| -> Vec<Space> {
             let pages = step.reference.pages.iter();
             let mut spaces: Vec<_> = pages
-                .filter(|(_, page)| page.source == source)
+                .filter(|(_, page)| page.source == source || page.origin == origin)
                 .map(|(&(space, _), _)| space)
                 .collect();
             spaces.dedup();

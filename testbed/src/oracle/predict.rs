@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What one element must answer, by the tables in `hypercall-abi`.
 
+use std::collections::BTreeSet;
+
 use hv::host::IommuMode;
 use hypercall_abi::{
     Errno,
     grant::{
         GNTMAP_APPLICATION_MAP, GNTMAP_CONTAINS_PTE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP,
-        GNTMAP_READONLY, GTF_PERMIT_ACCESS, GTF_READONLY, GTF_SUB_PAGE, GTF_TYPE_MASK, Gntst,
-        MapGrantRef,
+        GNTMAP_READONLY, GTF_PERMIT_ACCESS, GTF_READONLY, GTF_SUB_PAGE, GTF_TRANSITIVE,
+        GTF_TYPE_MASK, Gntst, MapGrantRef,
     },
     lookup::{Lookup, XEN_GDMA_LOOKUP_DADDR, XEN_GDMA_LOOKUP_GADDR},
     mapping::{
@@ -18,7 +20,7 @@ use hypercall_abi::{
     window::WindowCreate,
 };
 
-use super::reference::{Mapping, Page, Reference, Source, Space};
+use super::reference::{Mapping, Page, Reference, Source, Space, Uses};
 use crate::model::{DomainSetup, Machine, domain::Backing, frames::Kind};
 
 const SELF: u16 = 0x7ff0;
@@ -27,6 +29,12 @@ pub(super) const MAX_FRAMES: u32 = 128;
 const MAX_WINDOWS: usize = 64;
 /// Uses of one kind that a reference can have.
 const MAX_USES: u32 = 128;
+/// Transitive references by which devices reach pages of one domain.
+const MOST_PASSAGES: usize = 512;
+
+/// The frame that devices reach by a reference; and, if that is a transitive one, where
+/// it leads.
+type Reached = (u64, Option<(u16, u32)>);
 
 /// The rules, applied to one machine and its account.
 pub struct Rules<'a> {
@@ -269,20 +277,23 @@ impl Rules<'_> {
             op.source
         };
         let number = first.checked_add(nth);
-        let (mfn, source) = if op.kind == XEN_GDMA_MAP_OWN {
+        let (mfn, source, origin) = if op.kind == XEN_GDMA_MAP_OWN {
             let gfn = number.ok_or(vec![Errno::Fault])?;
             let mfn = self
                 .memory_at(self.caller, gfn, typed, false)
                 .map_err(|why| why.dma.to_vec())?;
-            (mfn, Source::Own(gfn))
+            (mfn, Source::Own(gfn), None)
         } else {
             let gref = number
                 .and_then(|number| u32::try_from(number).ok())
                 .ok_or(vec![Errno::Range])?;
-            let mfn = self
-                .grant(granter, gref, write, typed, UseKind::Dma)
-                .map_err(|why| why.dma.to_vec())?;
-            (mfn, Source::Grant(granter, gref))
+            let (mfn, origin) = self.granted_to_devices(
+                granter,
+                gref,
+                (write, typed),
+                !self.reference.types_own_frames(space),
+            )?;
+            (mfn, Source::Grant(granter, gref), origin)
         };
         Ok(Page {
             mfn,
@@ -290,10 +301,104 @@ impl Rules<'_> {
             write,
             typed,
             source,
+            origin,
             mapped: true,
             reached: true,
             stuck: false,
         })
+    }
+
+    /// Where a reference leads that somebody uses as a transitive one.
+    pub(super) fn led(&self, granter: u16, gref: u32) -> Option<(u16, u32)> {
+        let mut pages = self.reference.pages.values();
+        let page = pages.find(|page| page.source == Source::Grant(granter, gref))?;
+        page.origin
+    }
+
+    /// The frame that devices reach by a reference, and which one it leads to if it is
+    /// a transitive one.
+    fn granted_to_devices(
+        &self,
+        granter: u16,
+        gref: u32,
+        (write, typed): (bool, bool),
+        transitive: bool,
+    ) -> Result<Reached, Vec<Errno>> {
+        let direct = self.grant(granter, gref, self.caller, write, typed, UseKind::Dma);
+        let entry = self.reference.entry(granter, gref);
+        let is_transitive = transitive
+            && self.reference.version(granter) == 2
+            && entry.flags & GTF_TYPE_MASK == GTF_TRANSITIVE
+            && gref < self.machine.table_entries(granter);
+        let uses = self.reference.uses_of(granter, gref);
+        let led = self.led(granter, gref);
+        if is_transitive && (uses.is_none() || led.is_some()) {
+            return self.led_to((granter, gref), write, (uses, led));
+        }
+        // While somebody uses an entry that was an ordinary one, it counts as that.
+        direct
+            .map(|mfn| (mfn, None))
+            .map_err(|why| why.dma.to_vec())
+    }
+
+    /// The transitive references, and for whom, that lead to pages of a domain.
+    fn passages_to(&self, origin: u16) -> BTreeSet<(Source, u16)> {
+        let pages = self.reference.pages.iter();
+        pages
+            .filter(|(_, page)| page.origin.is_some_and(|(domain, _)| domain == origin))
+            .map(|(&((holder, _), _), page)| (page.source, holder))
+            .collect()
+    }
+
+    /// The same for a transitive reference that nobody uses, or somebody as such.
+    fn led_to(
+        &self,
+        (granter, gref): (u16, u32),
+        write: bool,
+        (uses, led): (Option<Uses>, Option<(u16, u32)>),
+    ) -> Result<Reached, Vec<Errno>> {
+        let entry = self.reference.entry(granter, gref);
+        if let Some(uses) = uses {
+            if uses.holder != self.caller {
+                return Err(vec![Errno::Acces, Errno::Busy]);
+            }
+            if uses.dma[usize::from(write)] == MAX_USES {
+                return Err(vec![Errno::MLink]);
+            }
+        }
+        let readonly = write && entry.flags & GTF_READONLY != 0;
+        if entry.domid != self.caller || readonly {
+            return Err(vec![Errno::Acces]);
+        }
+        let (origin, inner) = (entry.middle as u16, entry.gfn as u32);
+        if self.machine.state().switches.no_transitive || origin == granter {
+            return Err(vec![Errno::Acces]);
+        }
+        let setup = self.setup_of(origin).ok_or(vec![Errno::Acces])?;
+        let pair = (self.caller, origin);
+        let refused = {
+            let state = self.machine.state();
+            state.access.map.contains(&pair) || write && state.access.map_writable.contains(&pair)
+        };
+        if refused {
+            return Err(vec![Errno::Perm]);
+        }
+        if !setup.has_state {
+            return Err(vec![Errno::Srch]);
+        }
+        let passages = self.passages_to(origin);
+        let passage = (Source::Grant(granter, gref), self.caller);
+        if passages.len() >= MOST_PASSAGES && !passages.contains(&passage) {
+            return Err(vec![Errno::MLink]);
+        }
+        let mfn = self
+            .grant(origin, inner, granter, write, write, UseKind::Dma)
+            .map_err(|why| why.dma.to_vec())?;
+        let leads = (origin, inner);
+        if led.is_some_and(|led| led != leads) || uses.is_some_and(|uses| uses.mfn != mfn) {
+            return Err(vec![Errno::Again]);
+        }
+        Ok((mfn, Some(leads)))
     }
 
     /// The frame at a guest frame, if it can be pinned to be written.
@@ -330,11 +435,12 @@ impl Rules<'_> {
         }
     }
 
-    /// The frame that a use of a reference gives, or why it is refused.
+    /// The frame that a use of a reference by `holder` gives, or why it is refused.
     fn grant(
         &self,
         granter: u16,
         gref: u32,
+        holder: u16,
         write: bool,
         typed: bool,
         kind: UseKind,
@@ -344,7 +450,7 @@ impl Rules<'_> {
         }
         let entry = self.reference.entry(granter, gref);
         let granted = entry.flags & (GTF_TYPE_MASK | GTF_SUB_PAGE) == GTF_PERMIT_ACCESS
-            && entry.domid == self.caller;
+            && entry.domid == holder;
         let readonly = write && entry.flags & GTF_READONLY != 0;
         let Some(uses) = self.reference.uses_of(granter, gref) else {
             if !granted || readonly {
@@ -353,13 +459,18 @@ impl Rules<'_> {
             let io = kind != UseKind::Dma && self.is_pv(self.caller);
             return self.memory_at(granter, entry.gfn, typed, io);
         };
-        if uses.holder != self.caller {
+        if uses.holder != holder {
             // The table has -EACCES before -EBUSY; both fit if both apply.
             let fits: &[_] = if granted && !readonly {
                 &[Errno::Busy]
             } else {
                 &[Errno::Acces, Errno::Busy]
             };
+            return Err(no_use(fits, Gntst::GeneralError));
+        }
+        if self.led(granter, gref).is_some() {
+            // It has no page of its own.
+            let fits = &[Errno::Busy, Errno::MLink];
             return Err(no_use(fits, Gntst::GeneralError));
         }
         let counts = match kind {
@@ -508,7 +619,7 @@ impl Rules<'_> {
             (device, write, UseKind::Device),
         ] {
             if op.flags & flag != 0 {
-                let found = self.grant(op.dom, op.gref, write, typed, kind);
+                let found = self.grant(op.dom, op.gref, self.caller, write, typed, kind);
                 mfn = Ok(found.map_err(|why| why.gntst)?);
             }
         }

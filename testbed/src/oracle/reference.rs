@@ -31,6 +31,8 @@ pub struct Page {
     pub typed: bool,
     /// Where it comes from.
     pub source: Source,
+    /// Of a transitive grant: the domain and reference that it leads to.
+    pub origin: Option<(u16, u32)>,
     /// The IOMMU translates it.
     pub mapped: bool,
     /// The IOMMU has translated it at some time.
@@ -337,8 +339,12 @@ impl Reference {
         let mut uses = BTreeMap::new();
         for (&((holder, _), _), page) in &self.pages {
             if let Source::Grant(granter, gref) = page.source {
-                entry_for(&mut uses, granter, gref, holder, page.mfn).dma
-                    [usize::from(page.write)] += 1;
+                let write = usize::from(page.write);
+                entry_for(&mut uses, granter, gref, holder, page.mfn).dma[write] += 1;
+                if let Some((origin, inner)) = page.origin {
+                    // It is the middle domain that uses the origin's.
+                    entry_for(&mut uses, origin, inner, granter, page.mfn).dma[write] += 1;
+                }
             }
         }
         for (&(holder, _), mapping) in &self.cpu {

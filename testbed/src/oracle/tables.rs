@@ -93,15 +93,22 @@ impl Rules<'_> {
         let kind = entry.flags & GTF_TYPE_MASK;
         let transitive = v2 && kind == GTF_TRANSITIVE;
         let readonly = write && entry.flags & GTF_READONLY != 0;
+        // Devices use it as a transitive one, and it still leads there.
+        let led = self.led(granter, gref);
+        let leads = transitive.then_some((entry.middle as u16, entry.gfn as u32));
         if let Some(uses) = self.reference.uses_of(granter, gref) {
             let full = uses.cpu[usize::from(write)] == MAX_USES;
             if uses.holder != holder || full || (readonly && !uses.writing()) {
                 return one(Gntst::GeneralError);
             }
-            if transitive {
+            if leads != led {
                 // Changed by the granter while in use.
                 return Err(ANY_ERROR.to_vec());
             }
+        }
+        if led.is_none()
+            && let Some(uses) = self.reference.uses_of(granter, gref)
+        {
             if write && !uses.writing() {
                 // Granted for reading so far: for writing only what it names now.
                 let whole = !v2 || entry.flags & GTF_SUB_PAGE == 0;

@@ -641,7 +641,15 @@ impl Host for World {
         unimplemented!("{OUTSIDE}")
     }
 
-    fn may_set_limits(&self, _: &Peer, _: &Peer) -> Result<(), Refused> {
+    fn may_use_contexts(&self, _: &Peer) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
+    fn may_attach_device(&self, _: &Peer, _: u32) -> Result<(), Refused> {
+        Err(Refused)
+    }
+
+    fn may_set_limits(&self, _: &Peer) -> Result<(), Refused> {
         Err(Refused)
     }
 

@@ -9,7 +9,6 @@
 #include <xen/trace.h>
 #include <xsm/xsm.h>
 
-#include <public/domctl.h>
 #include <public/grant_dma.h>
 
 #include <asm/paging.h>
@@ -162,17 +161,24 @@ int gdma_xsm_transfer(struct domain *caller, struct domain *receiver)
     return xsm_grant_transfer(XSM_HOOK, caller, receiver);
 }
 
-/* Who may say how much memory a domain has may say how much of it is pinned. */
-int gdma_xsm_limits(struct domain *caller, struct domain *target)
+/* The next three are about what the calling domain does. */
+int gdma_xsm_context(struct domain *owner)
 {
-    struct xen_domctl op = {
-        .cmd = XEN_DOMCTL_max_mem,
-        .domain = target->domain_id,
-    };
+    ASSERT(owner == current->domain);
 
-    ASSERT(caller == current->domain);
+    return xsm_grant_dma_context(XSM_TARGET, owner);
+}
 
-    return xsm_domctl(XSM_OTHER, target, &op);
+int gdma_xsm_attach(struct domain *owner, uint32_t sbdf)
+{
+    ASSERT(owner == current->domain);
+
+    return xsm_grant_dma_attach(XSM_TARGET, owner, sbdf);
+}
+
+int gdma_xsm_limits(struct domain *target)
+{
+    return xsm_grant_dma_limits(XSM_PRIV, target);
 }
 
 int gdma_xsm_copy(struct domain *source, struct domain *dest)

@@ -175,7 +175,9 @@ int gdma_xsm_setup(struct domain *caller, struct domain *target);
 int gdma_xsm_query(struct domain *caller, struct domain *target);
 int gdma_xsm_transfer(struct domain *caller, struct domain *receiver);
 int gdma_xsm_copy(struct domain *source, struct domain *dest);
-int gdma_xsm_limits(struct domain *caller, struct domain *target);
+int gdma_xsm_context(struct domain *owner);
+int gdma_xsm_attach(struct domain *owner, uint32_t sbdf);
+int gdma_xsm_limits(struct domain *target);
 void gdma_trace(unsigned int event, uint16_t other);
 /* Where it says whether gdma_trace() does anything. */
 extern const bool *const gdma_tracing;

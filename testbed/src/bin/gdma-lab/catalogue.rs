@@ -85,6 +85,9 @@ struct Arch {
 struct Config {
     arch: String,
     xen: String,
+    /// Artefacts that boot besides the guest, as modules behind it.
+    #[serde(default)]
+    modules: Vec<String>,
     #[serde(default)]
     qemu_args: Vec<String>,
     #[serde(default)]
@@ -476,6 +479,14 @@ impl File {
         let xen = self
             .artefact(&config_user, &config.xen)?
             .fill(&[("arch", &config.arch)]);
+        let modules = config
+            .modules
+            .iter()
+            .map(|name| {
+                let module = self.artefact(&config_user, name)?;
+                Ok(module.fill(&[("arch", &config.arch)]))
+            })
+            .collect::<Result<_, CatalogueError>>()?;
         let guest = guest
             .map(|(name, env, args)| {
                 let elf = self.artefact(user, artefact::GUEST)?;
@@ -498,6 +509,7 @@ impl File {
             xen,
             xen_args: join_args(&[&arch.xen_args, &config.xen_args, xen_args]),
             guest,
+            modules,
         })
     }
 

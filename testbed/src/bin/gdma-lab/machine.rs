@@ -42,6 +42,8 @@ pub struct Machine {
     pub xen: BuiltFile,
     pub xen_args: String,
     pub guest: Option<Guest>,
+    /// What Xen gets besides.
+    pub modules: Vec<BuiltFile>,
 }
 
 /// Where the console goes.
@@ -56,7 +58,9 @@ pub enum Serial<'a> {
 impl Machine {
     /// The files this machine boots.
     pub fn files(&self) -> impl Iterator<Item = &BuiltFile> {
-        std::iter::once(&self.xen).chain(self.guest.iter().map(|guest| &guest.elf))
+        std::iter::once(&self.xen)
+            .chain(self.guest.iter().map(|guest| &guest.elf))
+            .chain(&self.modules)
     }
 
     /// QEMU's arguments, its name not included. Paths stay relative to the repository's root.
@@ -80,16 +84,23 @@ impl Machine {
             ]),
         }
         args.extend(["-kernel".to_owned(), self.xen.path.display().to_string()]);
-        if let Some(guest) = &self.guest {
-            let module = format!(
-                "{} {}",
-                escape_comma(&guest.elf.path),
-                guest.args.replace(',', ",,")
-            );
-            args.extend(["-initrd".to_owned(), module.trim_end().to_owned()]);
+        let modules = self.boot_modules();
+        if !modules.is_empty() {
+            args.extend(["-initrd".to_owned(), modules.join(",")]);
         }
         args.extend(["-append".to_owned(), self.xen_args.clone()]);
         args
+    }
+
+    /// The guest and the other modules, each with its arguments.
+    fn boot_modules(&self) -> Vec<String> {
+        let guest = self.guest.iter().map(|guest| {
+            let args = guest.args.replace(',', ",,");
+            let module = format!("{} {args}", escape_comma(&guest.elf.path));
+            module.trim_end().to_owned()
+        });
+        let others = self.modules.iter().map(|module| escape_comma(&module.path));
+        guest.chain(others).collect()
     }
 
     /// The same machine with its guest started with other arguments.
@@ -190,6 +201,7 @@ mod tests {
                 elf: file("a,b"),
                 args: String::new(),
             }),
+            modules: Vec::new(),
         }
     }
 
@@ -235,6 +247,23 @@ mod tests {
         let more = machine().with_more_guest_args("a=1");
         assert_eq!(args(&more), "a=1");
         assert_eq!(args(&more.with_more_guest_args("b=2")), "a=1 b=2");
+    }
+
+    #[test]
+    fn modules_come_behind_the_guest() {
+        let with_policy = Machine {
+            modules: vec![BuiltFile {
+                path: PathBuf::from("p,q"),
+                ..BuiltFile::default()
+            }],
+            ..machine().with_guest_args("only=1")
+        };
+        assert_eq!(
+            value(&with_policy.command_line(Serial::Piped), "-initrd"),
+            Some("a,,b only=1,p,,q")
+        );
+        let files: Vec<_> = with_policy.files().map(|file| &file.path).collect();
+        assert_eq!(files.last(), Some(&&PathBuf::from("p,q")));
     }
 
     #[test]

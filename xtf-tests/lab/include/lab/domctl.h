@@ -24,6 +24,9 @@
 #define CREATE_IOMMU            (1u << 5)
 #define EMULATE_LAPIC           (1u << 0)
 
+/* The label that FLASK has for domains without one of their own (domU_t). */
+#define CREATE_SSIDREF          12
+
 /* Memory for Xen's own tables about an HVM domain. */
 #define PAGING_POOL_BYTES       MB(2)
 

@@ -12,8 +12,14 @@
 
 #define REMOTE_PAGES    6u
 
+/* Most of them at a time. */
+#define REMOTE_DOMAINS  2u
+
 /* Most bytes of all elements of a call. */
 #define REMOTE_ELEMENTS 1024u
+
+/* Which of them everything below is about, from now on; at first number 0. */
+void remote_choose(unsigned int nth);
 
 /* Start it.  False, and an error, if it does not answer. */
 bool remote_start(void);
@@ -34,6 +40,10 @@ uint64_t remote_gaddr(unsigned int nth);
 
 /* It grants its @nth page to this domain; @readonly is 0 or GTF_readonly. */
 void remote_grant(grant_ref_t ref, unsigned int nth, unsigned int readonly);
+
+/* The same to any domain. */
+void remote_grant_to(grant_ref_t ref, domid_t domid, unsigned int nth,
+                     unsigned int readonly);
 
 /* It takes the permission out of the entry, in use or not. */
 void remote_withdraw(grant_ref_t ref);

@@ -257,6 +257,7 @@ impl File {
             xen: xen.fill(&[]),
             xen_args: format!("{} {}", self.machine.xen_args, dom0.xen_args),
             guest: None,
+            modules: Vec::new(),
         }
     }
 }
