@@ -64,6 +64,29 @@ fn revocation_reaches_every_context() {
 }
 
 #[test]
+fn revocation_comes_to_an_end_among_many_contexts() {
+    let mut checked = scene();
+    let mut limits = [SetLimits {
+        domid: BACKEND,
+        max_pins: KEEP,
+        max_contexts: 2000,
+        ..SetLimits::default()
+    }];
+    assert_eq!(checked.set_limits(BYSTANDER, &mut limits).value, 0);
+    assert_eq!(limits[0].status, 0);
+    // More than frames that end in one step.
+    let mut ops = [ContextCreate::default(); 1100];
+    assert_eq!(checked.context_create(BACKEND, &mut ops).value, 0);
+    assert!(ops.iter().all(|op| op.status == 0));
+    checked.mapped(Map {
+        context: ops[1099].context,
+        ..map_grant(FRONTEND, 8, 1, READ)
+    });
+    assert_eq!(revoke(&mut checked, 8), 0);
+    checked.assert_nothing_held();
+}
+
+#[test]
 fn revocation_flushes_what_the_holder_has_not() {
     let mut checked = scene();
     let live = checked.mapped(map_grant(FRONTEND, 8, 1, READ));
