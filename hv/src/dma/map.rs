@@ -528,6 +528,7 @@ impl Pinning {
     }
 }
 
+#[inline(always)]
 pub(super) fn pin_one<H: Host>(
     host: &H,
     holder: &H::Domain,
@@ -567,7 +568,7 @@ pub(super) fn pin_grant<H: Host>(
 }
 
 /// The same, if it is not as usual.
-#[inline]
+#[inline(always)]
 fn pin_grant_as<H: Host>(
     host: &H,
     holder: &H::Domain,
@@ -586,13 +587,8 @@ fn pin_grant_as<H: Host>(
         take_type: how.typed,
         io: IoMemory::Refused,
     };
-    let gref = GrantRef(gref);
-    let pinned = if how.transitive {
-        transitive::take(host, holder, table, gref, usage)
-    } else {
-        Pin::take(host, table, gref, holder.id(), usage)
-    };
-    pinned.map_err(MapError::Pin)
+    transitive::take(host, holder, table, GrantRef(gref), usage, how.transitive)
+        .map_err(MapError::Pin)
 }
 
 /// How far the IOMMU got when it refused to map.

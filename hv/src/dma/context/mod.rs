@@ -424,7 +424,9 @@ impl<H: Host> Context<H> {
             self.set_mapped(index);
             self.set_pending(index);
         }
-        self.pending.extent.flags.add(flags);
+        self.pending
+            .extent
+            .cover(Extent::of(reservation.range, flags));
         self.free_mapping(reservation.slot);
     }
 
@@ -438,7 +440,7 @@ impl<H: Host> Context<H> {
         for index in first..first + mapping.range.count as u32 {
             self.set_pending(index);
         }
-        self.pending.extent.flags.add(flags);
+        self.pending.extent.cover(Extent::of(mapping.range, flags));
         self.free_mapping(slot);
     }
 }

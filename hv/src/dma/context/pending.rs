@@ -70,8 +70,9 @@ impl Chain {
 }
 
 impl<H: Host> Context<H> {
+    /// The page waits for a flush, which the caller has to make cover it.
+    #[inline(always)]
     pub(super) fn set_pending(&mut self, index: u32) {
-        let dfn = self.dfn_at(index);
         let Some(page) = self.pages.get_mut(index) else {
             return;
         };
@@ -85,11 +86,6 @@ impl<H: Host> Context<H> {
             page.next = self.pending.head;
         }
         self.pending.head = index;
-        if let Some(first) = dfn {
-            let page = DfnRange { first, count: 1 };
-            let extent = Extent::of(page, FlushFlags::NONE);
-            self.pending.extent.cover(extent);
-        }
         self.pending.count += 1;
     }
 

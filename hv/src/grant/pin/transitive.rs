@@ -135,8 +135,8 @@ fn may_be_transitive(error: PinError) -> bool {
     )
 }
 
-/// Pins `gref` of `granter` for devices of `holder`, transitive or not. On error
-/// nothing has changed.
+/// Pins `gref` of `granter` for devices of `holder`, as a transitive one if need be and if
+/// `allowed`. On error nothing has changed.
 ///
 /// A transitive grant has to be of a whole page in the end. Only one step is allowed,
 /// and access control is asked about the origin as it was about `granter`. Ends in
@@ -152,9 +152,10 @@ pub fn take<H: Host>(
     table: &mut OpenTable<'_, H>,
     gref: GrantRef,
     usage: Usage,
+    allowed: bool,
 ) -> Result<Pin<H::Frame>, PinError> {
     match Pin::take(host, table, gref, holder.id(), usage) {
-        Err(error) if may_be_transitive(error) => {
+        Err(error) if allowed && may_be_transitive(error) => {
             table.while_closed(|granter| take_through(host, holder, granter, gref, usage, error))
         }
         pinned => pinned,
