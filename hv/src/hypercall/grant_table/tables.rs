@@ -47,6 +47,28 @@ fn with_other<H: Host, R>(host: &H, domid: DomId, work: impl FnOnce(Option<&H::D
     work(host.domain(domid).as_deref())
 }
 
+/// Passes the table of a domain that the caller may ask about to `work`. Returns the
+/// status of the operation.
+#[inline(always)]
+fn ask_about<H: Host>(
+    host: &H,
+    caller: &H::Domain,
+    domid: DomId,
+    work: impl FnOnce(&H::Domain, &GrantTable<H>),
+) -> Gntst {
+    with_target(host, caller, domid, |owner| match owner {
+        None => Gntst::BadDomain,
+        Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
+        Some(owner) => match owner.state() {
+            None => Gntst::BadDomain,
+            Some(state) => {
+                work(owner, &state.grants);
+                Gntst::Okay
+            }
+        },
+    })
+}
+
 /// One function for each layout, as in [`super::dispatch`].
 #[inline(always)]
 pub(super) fn setup_table<H: Host>(
@@ -219,17 +241,9 @@ fn try_query_size<H: Host>(
     op: &mut QuerySize,
     origin: &impl Origin,
 ) -> Result<(), Errno> {
-    let status = with_target(host, caller, DomId(op.dom), |owner| match owner {
-        None => Gntst::BadDomain,
-        Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
-        Some(owner) => match owner.state() {
-            None => Gntst::BadDomain,
-            Some(state) => {
-                op.nr_frames = state.grants.frame_count();
-                op.max_nr_frames = state.grants.limits().max_frames;
-                Gntst::Okay
-            }
-        },
+    let status = ask_about(host, caller, DomId(op.dom), |_, table| {
+        op.nr_frames = table.frame_count();
+        op.max_nr_frames = table.limits().max_frames;
     });
     op.status = status.wire();
     write_rest(origin, op, offset_of!(QuerySize, nr_frames))
@@ -253,18 +267,8 @@ fn try_dump_table<H: Host>(
     op: &mut DumpTable,
     origin: &impl Origin,
 ) -> Result<(), Errno> {
-    let status = with_target(host, caller, DomId(op.dom), |owner| match owner {
-        None => Gntst::BadDomain,
-        Some(owner) if host.may_query_table(caller, owner).is_err() => Gntst::PermissionDenied,
-        Some(owner) => match owner.state() {
-            None => Gntst::BadDomain,
-            Some(state) => {
-                state
-                    .grants
-                    .show(owner, SHOWN_TO_GUEST, |line| log::info!("{line}"));
-                Gntst::Okay
-            }
-        },
+    let status = ask_about(host, caller, DomId(op.dom), |owner, table| {
+        table.show(owner, SHOWN_TO_GUEST, |line| log::info!("{line}"));
     });
     op.status = status.wire();
     write(origin, 0, op)
