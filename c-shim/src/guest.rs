@@ -97,7 +97,7 @@ impl Drop for Kept {
 
 /// Where elements came from.
 pub(crate) enum XenOrigin<'a> {
-    /// `len` bytes at an address of the guest's. Those that were read by `kept`.
+    /// At an address of the guest's, `len` bytes; and their page, if Xen keeps it.
     Guest {
         at: GuestPtr,
         len: usize,

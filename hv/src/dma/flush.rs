@@ -4,6 +4,7 @@
 use core::sync::atomic::Ordering;
 
 use super::{
+    PINS_AT_A_TIME,
     context::{Chain, DmaPin},
     space::Space,
 };
@@ -14,9 +15,6 @@ use crate::{
     state::DomainState,
     sync::SpinLock,
 };
-
-/// So many pins are taken out of a context under its lock, and then given back.
-const PINS_AT_A_TIME: usize = 16;
 
 /// The flush failed: the frames that wait for it stay pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use hypercall_abi::{
 };
 
 use super::{
+    PINS_AT_A_TIME,
     attach::usable,
     context::{Context, DmaPin, Handle, Reservation, ReserveError},
     flush,
@@ -187,9 +188,6 @@ impl Request {
 /// How many of the guest's own frames in the way of new mappings are stepped over
 /// at a time. Only a guest that fills the hole on purpose has so many there.
 const RESERVE_ATTEMPTS: u32 = 64;
-
-/// So many frames are pinned in one critical section of their context.
-const PINS_AT_A_TIME: usize = 16;
 
 /// The `map` elements of one call: new mappings, and what makes them visible at the
 /// end, once for each run of elements of one context.

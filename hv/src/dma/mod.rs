@@ -70,6 +70,9 @@ use crate::{
     sync::{Rank, ReadWriteLock, SpinLock},
 };
 
+/// So many pins are taken, or given back, in one critical section of their context.
+const PINS_AT_A_TIME: usize = 16;
+
 /// What happened since the domain was created.
 #[derive(Debug, Default)]
 pub struct Counters {

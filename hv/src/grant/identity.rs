@@ -314,6 +314,17 @@ impl<H: Host> Identity<H> {
         Ok(Some(result))
     }
 
+    /// Lets `change` count one more mapping of a frame, which may be the first.
+    fn count(
+        &self,
+        mfn: Mfn,
+        change: impl FnOnce(&mut Record<H::Frame>) -> Result<(), IdentityError>,
+    ) -> Result<(), IdentityError> {
+        self.with_record(mfn, true, change)
+            .map_err(IdentityError::OutOfMemory)?
+            .unwrap_or(Ok(()))
+    }
+
     /// Counts one more mapping by the grant table of the frame, which is `granter`'s, and
     /// makes it reachable if that was not so yet. On error nothing has changed.
     pub(super) fn add(
@@ -324,11 +335,7 @@ impl<H: Host> Identity<H> {
         mfn: Mfn,
         write: bool,
     ) -> Result<(), IdentityError> {
-        self.with_record(mfn, true, |record| {
-            record.add(host, holder, granter, mfn, write)
-        })
-        .map_err(IdentityError::OutOfMemory)?
-        .unwrap_or(Ok(()))
+        self.count(mfn, |record| record.add(host, holder, granter, mfn, write))
     }
 
     /// Counts one mapping by the grant table less, and takes away what is not needed any
@@ -362,11 +369,7 @@ impl<H: Host> Identity<H> {
         write: bool,
         flush: &mut FlushFlags,
     ) -> Result<(), IdentityError> {
-        self.with_record(mfn, true, |record| {
-            record.pin(host, tables, mfn, write, flush)
-        })
-        .map_err(IdentityError::OutOfMemory)?
-        .unwrap_or(Ok(()))
+        self.count(mfn, |record| record.pin(host, tables, mfn, write, flush))
     }
 
     /// Counts one DMA mapping less, and takes out of the tables what nobody needs any

@@ -357,7 +357,7 @@ fn write_single<H: Host, C: Command<H>>(
 
 /// Copies a range of `bytes` out, which were copied in from `offset` on.
 #[inline(always)]
-pub(super) fn write_range(
+fn write_range(
     origin: &impl Origin,
     offset: usize,
     bytes: &[u8],

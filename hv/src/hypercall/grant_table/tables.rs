@@ -173,24 +173,8 @@ fn try_list_frames<H: Host>(
     if host.may_setup_table(caller, owner).is_err() {
         return Ok(Gntst::PermissionDenied);
     }
-    Ok(list_frames_of(host, owner, list, walk))
-}
-
-/// [`list_frames`] of a domain that the caller may ask about.
-#[inline(always)]
-fn list_frames_of<H: Host>(
-    host: &H,
-    owner: &H::Domain,
-    list: &FrameList,
-    walk: impl FnOnce(
-        &H::Domain,
-        &FrameList,
-        &GrantTable<H>,
-        &mut Each<'_, H>,
-    ) -> Result<(), TableError>,
-) -> Gntst {
     let Some(state) = owner.state() else {
-        return Gntst::BadDomain;
+        return Ok(Gntst::BadDomain);
     };
     let mut status = Gntst::Okay;
     let mut at = list.at;
@@ -207,10 +191,10 @@ fn list_frames_of<H: Host>(
         }
     };
     match walk(owner, list, &state.grants, &mut each) {
-        Ok(()) => status,
+        Ok(()) => Ok(status),
         Err(error) => {
             log::debug!("{} grant table: {error:?}", owner.id());
-            Gntst::GeneralError
+            Ok(Gntst::GeneralError)
         }
     }
 }
