@@ -173,7 +173,6 @@ unsafe extern "C" {
         owner: *mut Domain,
         gfn: u64,
         write: bool,
-        take_type: bool,
         io: bool,
     ) -> i64;
     pub(crate) fn gdma_pin_run(

@@ -100,12 +100,12 @@ impl XenFrame {
                 error => Err(pin_error(error)),
             };
         }
+        // Pages of translated owners need no type.
         // SAFETY: a live domain.
-        let pinned =
-            unsafe { ffi::gdma_pin_gfn(owner.as_ptr(), gfn.number(), write, take_type, io) };
+        let pinned = unsafe { ffi::gdma_pin_gfn(owner.as_ptr(), gfn.number(), write, io) };
         match u64::try_from(pinned) {
-            // SAFETY: on success the references asked for are ours.
-            Ok(mfn) => Ok(unsafe { Self::new(mfn, take_type) }),
+            // SAFETY: on success a reference is ours.
+            Ok(mfn) => Ok(unsafe { Self::new(mfn, false) }),
             Err(_) => Err(pin_error(pinned as c_int)),
         }
     }
@@ -117,6 +117,7 @@ impl XenFrame {
         mfn: Mfn,
         take_type: bool,
     ) -> Result<Self, FrameError> {
+        let take_type = take_type && !owner.is_translated();
         // SAFETY: a live domain, any frame number.
         match unsafe { ffi::gdma_page_again(owner.as_ptr(), mfn.number(), take_type) } {
             // SAFETY: on success the references asked for are ours.
@@ -266,6 +267,8 @@ impl XenFrameRun {
 }
 
 impl FrameRun for XenFrameRun {
+    type Frame = XenFrame;
+
     #[inline]
     fn first(&self) -> Mfn {
         self.first
@@ -297,6 +300,16 @@ impl FrameRun for XenFrameRun {
             count,
             typed: self.typed,
         })
+    }
+
+    #[inline(always)]
+    fn into_frames(self, mut take: impl FnMut(XenFrame)) {
+        let (first, count, typed) = (self.first.number(), self.count, self.typed);
+        mem::forget(self);
+        for mfn in (first..).take(count as usize) {
+            // SAFETY: the invariant: these references were the run's, which is gone.
+            take(unsafe { XenFrame::new(mfn, typed) });
+        }
     }
 }
 

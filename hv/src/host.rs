@@ -117,6 +117,9 @@ pub trait Frame: Sized + Send + Sync + core::fmt::Debug {
 /// [`Frame`] has to one. Dropping the value gives them all back, so one that is to be
 /// dropped in bounded time must be small: [`FrameRun::split_last`].
 pub trait FrameRun: Sized + Send + Sync + core::fmt::Debug {
+    /// Reference to one of the pages.
+    type Frame: Frame;
+
     /// The first machine frame.
     fn first(&self) -> Mfn;
 
@@ -129,6 +132,9 @@ pub trait FrameRun: Sized + Send + Sync + core::fmt::Debug {
 
     /// Takes the last `count` frames out. `None`, if not at least one would be left.
     fn split_last(&mut self, count: u32) -> Option<Self>;
+
+    /// Hands the references over one by one, in order, each as a value of its own.
+    fn into_frames(self, take: impl FnMut(Self::Frame));
 }
 
 /// Why a page could not be taken back from the guest that it is shared with.
@@ -423,7 +429,7 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// Counted reference to a page.
     type Frame: Frame;
     /// Counted references to pages in a row.
-    type FrameRun: FrameRun;
+    type FrameRun: FrameRun<Frame = Self::Frame>;
     /// A page shared with a guest.
     type SharedPage: SharedPage<Self::Domain>;
     /// A page between two owners.

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, PAGE_SHIFT, PAGE_SIZE},
     grant::{EntryError, OpenTable, Pin, PinError, Usage, active::PinKind, pin::transitive},
-    host::{Domain, FlushFlags, FrameError, Host, IoMemory, IommuMode},
+    host::{Domain, FlushFlags, FrameError, FrameRun, Host, IoMemory, IommuMode},
     state::DomainState,
     sync::SpinLock,
 };
@@ -184,6 +184,9 @@ impl Request {
         }
     }
 }
+
+/// Frames of the holder's own that are pinned, and noted in their context, in one step.
+const OWN_PINS_AT_A_TIME: u32 = 64;
 
 /// How many of the guest's own frames in the way of new mappings are stepped over
 /// at a time. Only a guest that fills the hole on purpose has so many there.
@@ -404,6 +407,12 @@ impl<H: Host> Place<'_, H> {
         how: Pinning,
         reservation: &Reservation,
     ) -> Result<(), MapError> {
+        if let Source::Own(first) = request.source
+            && request.count > 1
+            && how.typed == request.access.write
+        {
+            return self.pin_own(host, first, request, reservation);
+        }
         let mut frames = 0..request.count;
         while !frames.is_empty() {
             // Pinned and placed at once: who takes a grant back and sees that it is
@@ -414,6 +423,32 @@ impl<H: Host> Place<'_, H> {
                 let pin = pin_one(host, self.holder, table.as_mut(), request, (nth, how))?;
                 context.place(reservation, nth, pin);
             }
+        }
+        Ok(())
+    }
+
+    /// Pins frames of the holder's own, as many with one look-up as lie in a row.
+    fn pin_own(
+        &self,
+        host: &H,
+        first: Gfn,
+        request: &Request,
+        reservation: &Reservation,
+    ) -> Result<(), MapError> {
+        let mut nth = 0;
+        while let left @ 1.. = request.count - nth {
+            let gfn = first.checked_add(nth.into());
+            let gfn = gfn.ok_or(MapError::Frame(FrameError::NotMemory))?;
+            let most = left.min(OWN_PINS_AT_A_TIME);
+            let run = host.pin_run(self.holder, gfn, most, request.access.write);
+            let run = run.map_err(MapError::Frame)?;
+            let mut context = self.space.context.lock();
+            run.into_frames(|frame| {
+                // No frame number is so high that there is none behind it.
+                let gfn = first.checked_add(nth.into()).unwrap_or(gfn);
+                context.place(reservation, nth, DmaPin::Own { frame, gfn });
+                nth += 1;
+            });
         }
         Ok(())
     }

@@ -292,6 +292,8 @@ impl PinnedRun {
 }
 
 impl FrameRun for PinnedRun {
+    type Frame = PinnedFrame;
+
     fn first(&self) -> Mfn {
         self.0[0].mfn()
     }
@@ -313,6 +315,10 @@ impl FrameRun for PinnedRun {
         assert!(count > 0, "nothing split off");
         let left = self.0.len().checked_sub(count as usize)?;
         (left > 0).then(|| Self(self.0.split_off(left)))
+    }
+
+    fn into_frames(self, take: impl FnMut(PinnedFrame)) {
+        self.0.into_iter().for_each(take);
     }
 }
 

@@ -397,6 +397,8 @@ const OUTSIDE: &str = "no part of what is checked here";
 pub enum NoRun {}
 
 impl FrameRun for NoRun {
+    type Frame = Page;
+
     fn first(&self) -> Mfn {
         match *self {}
     }
@@ -411,6 +413,10 @@ impl FrameRun for NoRun {
 
     fn split_last(&mut self, _: u32) -> Option<Self> {
         match *self {}
+    }
+
+    fn into_frames(self, _: impl FnMut(Page)) {
+        match self {}
     }
 }
 

@@ -212,8 +212,7 @@ uint32_t gdma_shared_cmpxchg32(struct domain *owner, uint32_t *p, uint32_t old,
 void gdma_shared_clear16(struct domain *owner, uint16_t *p, uint16_t bits);
 
 /* p2m.c */
-int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
-                     bool take_type, bool io);
+int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write, bool io);
 int gdma_pin_pv(struct domain *owner, uint64_t mfn, bool take_type); /* only on x86 */
 int gdma_pin_run(struct domain *owner, uint64_t gfn, uint32_t most, bool write,
                  uint64_t *mfn, uint32_t *count);

@@ -13,20 +13,13 @@
 
 #include "gdma.h"
 
-/*
- * A reference to the page at gfn, for which the owner itself must have ordinary
- * memory there: what it got from others is not its to give away. With io, device
- * memory that it has access to will do as well. Returns the frame.
- */
-int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
-                     bool take_type, bool io)
+/* The same, where it takes more than a look-up. */
+static noinline int64_t pin_other_gfn(struct domain *owner, unsigned long gfn,
+                                      bool write, bool io)
 {
     struct page_info *page;
     const struct domain *found;
     p2m_type_t t;
-
-    if ( gfn != (unsigned long)gfn )
-        return GDMA_PIN_NOT_MEMORY;
 
     switch ( check_get_page_from_gfn(owner, _gfn(gfn), !write, &t, &page) )
     {
@@ -52,14 +45,43 @@ int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write,
         return GDMA_PIN_NOT_MEMORY;
     }
 
-    if ( (write && t == p2m_ram_ro) ||
-         (take_type && !get_page_type(page, PGT_writable_page)) )
+    if ( write && t == p2m_ram_ro )
     {
         put_page(page);
         return GDMA_PIN_NOT_WRITABLE;
     }
 
     return mfn_x(page_to_mfn(page));
+}
+
+/*
+ * A reference to the page at gfn, for which the owner itself must have ordinary
+ * memory there: what it got from others is not its to give away. With io, device
+ * memory that it has access to will do as well. Returns the frame.
+ *
+ * The owner is a translated one, and its pages have no type but that of writable
+ * ones: the others are for the page tables of PV guests. What else could happen
+ * to a page, sharing or paging out, the page reference prevents; and shadow code
+ * would look for a mapping behind each type reference. So none is taken.
+ */
+int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write, bool io)
+{
+    struct page_info *page;
+    p2m_type_t t;
+
+    if ( gfn != (unsigned long)gfn )
+        return GDMA_PIN_NOT_MEMORY;
+
+    page = get_page_from_gfn(owner, gfn, &t, 0);
+    if ( likely(page) )
+    {
+        if ( likely(t == p2m_ram_rw) && likely(page_get_owner(page) == owner) )
+            return mfn_x(page_to_mfn(page));
+
+        put_page(page);
+    }
+
+    return pin_other_gfn(owner, gfn, write, io);
 }
 
 #ifdef CONFIG_X86
@@ -200,11 +222,6 @@ static unsigned int pin_plain_run(struct domain *d, unsigned long gfn,
 /*
  * References to one or more pages from gfn on that follow each other in the machine, at
  * most most of them; for a PV owner with a writable type each, if write.
- *
- * Pages of translated owners have no type but that one: the others are for the page
- * tables of PV guests. What else could happen to them, sharing or paging out, the page
- * reference prevents; and shadow code would look for a mapping behind each type
- * reference.
  */
 int gdma_pin_run(struct domain *owner, uint64_t gfn, uint32_t most, bool write,
                  uint64_t *mfn, uint32_t *count)
@@ -243,7 +260,7 @@ int gdma_pin_run(struct domain *owner, uint64_t gfn, uint32_t most, bool write,
     }
 #endif
 
-    frame = gdma_pin_gfn(owner, gfn, write, false, false);
+    frame = gdma_pin_gfn(owner, gfn, write, false);
     if ( frame < 0 )
         return frame;
 

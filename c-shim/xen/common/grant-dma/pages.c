@@ -41,7 +41,9 @@ int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type)
         return GDMA_PIN_GONE;
     }
 
-    if ( take_type && !get_page_type(page, PGT_writable_page) )
+    /* Only types of PV owners' pages say anything: see gdma_pin_gfn(). */
+    if ( take_type && !paging_mode_translate(owner) &&
+         !get_page_type(page, PGT_writable_page) )
     {
         put_page(page);
         return GDMA_PIN_NOT_WRITABLE;
