@@ -4,7 +4,7 @@
 //! `gdma.h` there and must be changed together with these.
 
 use core::{
-    ffi::{c_int, c_long, c_uint, c_void},
+    ffi::{c_int, c_long, c_uint, c_ulong, c_void},
     ptr::NonNull,
 };
 
@@ -25,6 +25,15 @@ pub(crate) struct GrantTable {
 #[repr(C)]
 pub(crate) struct IoContext {
     _opaque: [u8; 0],
+}
+
+/// `struct gdma_array`.
+#[repr(C)]
+pub(crate) struct Array {
+    /// Guest address of the first page.
+    pub(crate) at: c_ulong,
+    /// Where Xen has mapped it and the one behind it, or null.
+    pub(crate) pages: [*mut c_void; 2],
 }
 
 /// `__HYPERVISOR_grant_table_op`.
@@ -169,12 +178,7 @@ unsafe extern "C" {
     pub(crate) fn gdma_shared_clear16(owner: *mut Domain, ptr: *mut u16, bits: u16);
 
     // p2m.c
-    pub(crate) fn gdma_pin_gfn(
-        owner: *mut Domain,
-        gfn: u64,
-        write: bool,
-        io: bool,
-    ) -> i64;
+    pub(crate) fn gdma_pin_gfn(owner: *mut Domain, gfn: u64, write: bool, io: bool) -> i64;
     pub(crate) fn gdma_pin_run(
         owner: *mut Domain,
         gfn: u64,
@@ -220,6 +224,19 @@ unsafe extern "C" {
     pub(crate) fn gdma_guest_read16(to: *mut u8, from: *const c_void, keep: bool) -> *mut c_void;
     pub(crate) fn gdma_kept_write(to: *mut c_void, from: *const u8, len: c_uint);
     pub(crate) fn gdma_kept_release(kept: *mut c_void);
+    pub(crate) fn gdma_array_read(
+        array: *mut Array,
+        to: *mut u8,
+        from: *const c_void,
+        len: c_uint,
+    ) -> c_int;
+    pub(crate) fn gdma_array_write(
+        array: *const Array,
+        to: *const c_void,
+        from: *const u8,
+        len: c_uint,
+    );
+    pub(crate) fn gdma_array_release(array: *mut Array);
     pub(crate) fn gdma_guest_write(to: *mut c_void, from: *const u8, len: c_uint) -> c_uint;
     pub(crate) safe fn gdma_guest_write2(to: *mut c_void, value: u16) -> c_uint;
     pub(crate) safe fn gdma_guest_write4(to: *mut c_void, value: u32) -> c_uint;

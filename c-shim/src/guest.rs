@@ -8,7 +8,7 @@ use core::{
 
 use hv::{
     addr::GuestPtr,
-    host::{Elements, GuestFault, MappedMemory, Origin},
+    host::{GuestFault, MappedMemory, Origin},
 };
 
 use crate::{ffi, mapped::XenMapped};
@@ -54,7 +54,7 @@ pub(crate) fn write(at: GuestPtr, from: &[u8]) -> Result<(), GuestFault> {
 pub(crate) struct Kept(*mut c_void);
 
 impl Kept {
-    /// Copies `len` bytes in, and may keep the page that they are in.
+    /// Copies `len` bytes in, and may keep the page that they are in if `keep`.
     ///
     /// # Safety
     ///
@@ -64,9 +64,8 @@ impl Kept {
         to: *mut u8,
         at: GuestPtr,
         len: usize,
-        then: Elements,
+        keep: bool,
     ) -> Result<Self, GuestFault> {
-        let keep = then == Elements::Answered;
         let from = to_guest(at);
         let kept = match c_uint::try_from(len).map_err(|_| GuestFault)? {
             // SAFETY: room for so many bytes, says the caller; all of these functions
@@ -95,6 +94,62 @@ impl Drop for Kept {
     }
 }
 
+/// Pages of the guest's own memory that Xen keeps while a call works through an array.
+///
+/// # Invariant
+///
+/// Only C changes it, which owns what is kept until it is released.
+pub(crate) struct KeptArray(ffi::Array);
+
+impl KeptArray {
+    /// Copies `len` bytes of the array in, and may keep the pages that they are in.
+    ///
+    /// # Safety
+    ///
+    /// There is room for `len` bytes at `to`. On success all of them are written.
+    #[inline(always)]
+    pub(crate) unsafe fn read(
+        &mut self,
+        to: *mut u8,
+        at: GuestPtr,
+        len: usize,
+    ) -> Result<(), GuestFault> {
+        let len = c_uint::try_from(len).map_err(|_| GuestFault)?;
+        // SAFETY: room for so many bytes, says the caller; C checks the guest's address.
+        match unsafe { ffi::gdma_array_read(&mut self.0, to, to_guest(at), len) } {
+            0 => Ok(()),
+            _ => Err(GuestFault),
+        }
+    }
+
+    /// The pages that were read from last are kept, all of them.
+    #[inline(always)]
+    fn is_any(&self) -> bool {
+        let [first, _] = self.0.pages;
+        !first.is_null()
+    }
+}
+
+impl Default for KeptArray {
+    #[inline(always)]
+    fn default() -> Self {
+        Self(ffi::Array {
+            at: 0,
+            pages: [ptr::null_mut(); 2],
+        })
+    }
+}
+
+impl Drop for KeptArray {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.is_any() {
+            // SAFETY: the invariant.
+            unsafe { ffi::gdma_array_release(&mut self.0) };
+        }
+    }
+}
+
 /// Where elements came from.
 pub(crate) enum XenOrigin<'a> {
     /// At an address of the guest's, `len` bytes; and their page, if Xen keeps it.
@@ -102,6 +157,12 @@ pub(crate) enum XenOrigin<'a> {
         at: GuestPtr,
         len: usize,
         kept: &'a Kept,
+    },
+    /// The same, as a part of an array.
+    Part {
+        at: GuestPtr,
+        len: usize,
+        array: &'a KeptArray,
     },
     /// At this offset.
     Mapped(&'a XenMapped, u64),
@@ -124,6 +185,19 @@ impl Origin for XenOrigin<'_> {
                 // SAFETY: kept, with `len` bytes; there are as many to read as are
                 // written.
                 unsafe { ffi::gdma_kept_write(to, from.as_ptr(), from.len() as c_uint) };
+                Ok(())
+            }
+            Self::Part { at, array, .. } if !array.is_any() => {
+                write(at.byte_offset(offset as u64), from)
+            }
+            Self::Part { at, len, array } => {
+                if offset > len || from.len() > len - offset {
+                    return Err(GuestFault);
+                }
+                let to = to_guest(at.byte_offset(offset as u64));
+                // SAFETY: inside what was read last, whose pages are kept; there are as
+                // many bytes to read as are written.
+                unsafe { ffi::gdma_array_write(&array.0, to, from.as_ptr(), from.len() as c_uint) };
                 Ok(())
             }
             Self::Mapped(memory, start) => {

@@ -21,7 +21,7 @@ use crate::{
     context::XenIoContext,
     domain::{XenDomain, XenDomainRef},
     ffi,
-    guest::{self, Kept, XenOrigin, to_guest},
+    guest::{self, Kept, KeptArray, XenOrigin, to_guest},
     locks::{XenReadWrite, XenSpin},
     mapped::XenMapped,
     page::{XenFrame, XenFrameRun, XenLoosePage, XenOfferedPage, XenSharedPage},
@@ -61,6 +61,7 @@ impl Host for Xen {
     type SharedPage = XenSharedPage;
     type LoosePage = XenLoosePage;
     type MappedMemory = XenMapped;
+    type Kept = KeptArray;
     type Origin<'a> = XenOrigin<'a>;
     type OfferedPage<'a> = XenOfferedPage<'a>;
     type IoContext = XenIoContext;
@@ -323,7 +324,7 @@ impl Host for Xen {
         &self,
         at: ElementsAt<'_, Self>,
         count: usize,
-        then: Elements,
+        then: Elements<'_, KeptArray>,
         work: impl FnOnce(&mut [T], &XenOrigin<'_>) -> R,
     ) -> Result<R, GuestFault>
     where
@@ -334,17 +335,23 @@ impl Host for Xen {
         let len = size_of_val(room);
         let start = room.as_mut_ptr();
         let kept;
-        let origin = match at {
-            ElementsAt::Guest(at) => {
+        let origin = match (at, then) {
+            (ElementsAt::Guest(at), Elements::AnsweredInParts(array)) => {
                 // SAFETY: room for `len` bytes.
-                kept = unsafe { Kept::read(start.cast(), at, len, then)? };
+                unsafe { array.read(start.cast(), at, len)? };
+                XenOrigin::Part { at, len, array }
+            }
+            (ElementsAt::Guest(at), then) => {
+                let keep = matches!(then, Elements::Answered);
+                // SAFETY: room for `len` bytes.
+                kept = unsafe { Kept::read(start.cast(), at, len, keep)? };
                 XenOrigin::Guest {
                     at,
                     len,
                     kept: &kept,
                 }
             }
-            ElementsAt::Mapped(memory, offset) => {
+            (ElementsAt::Mapped(memory, offset), _) => {
                 // SAFETY: the same.
                 unsafe { memory.read(offset, start.cast(), len)? };
                 XenOrigin::Mapped(memory, offset)

@@ -38,14 +38,17 @@ pub enum ElementsAt<'a, H: Host> {
 }
 
 /// What is done with elements that are copied in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Elements {
+#[derive(Debug)]
+pub enum Elements<'a, K> {
     /// They are read.
     Read,
     /// Results are written to where they were. The host may keep the page that they
     /// are in until then, and look for it only once. It has to be memory of the guest's
     /// own: what is somebody else's may be taken away by the very call.
     Answered,
+    /// The same, and they are a part of an array of which other parts come before or
+    /// after. What the host keeps here, it may use for those too.
+    AnsweredInParts(&'a mut K),
 }
 
 /// Where elements came from, while they are worked on.
@@ -446,6 +449,8 @@ pub trait Host: Sized + Send + Sync + 'static {
     /// Frames that Xen has mapped for itself as long as the value lives. Dropping it
     /// unmaps them, then gives them back. Called without locks of the service.
     type MappedMemory: MappedMemory;
+    /// What is kept of an array's memory between its parts; by default nothing.
+    type Kept: Default;
     /// Where elements of a call came from.
     type Origin<'a>: Origin
     where
@@ -666,7 +671,7 @@ pub trait Host: Sized + Send + Sync + 'static {
         &self,
         at: ElementsAt<'_, Self>,
         count: usize,
-        then: Elements,
+        then: Elements<'_, Self::Kept>,
         work: impl FnOnce(&mut [T], &Self::Origin<'_>) -> R,
     ) -> Result<R, GuestFault>
     where

@@ -88,13 +88,9 @@ pub trait Command<H: Host> {
     }
 }
 
-/// What a command does with its elements.
-const fn elements<H: Host, C: Command<H>>() -> Elements {
-    if C::RESULTS.start < C::RESULTS.end {
-        Elements::Answered
-    } else {
-        Elements::Read
-    }
+/// The command has results.
+const fn answers<H: Host, C: Command<H>>() -> bool {
+    C::RESULTS.start < C::RESULTS.end
 }
 
 /// Works through the elements of `call`, which are in `place`.
@@ -137,7 +133,11 @@ pub fn run_single<H: Host, C: Command<H>>(
         }
         Ok(work)
     };
-    let worked = host.with_elements(at, 1, elements::<H, C>(), work);
+    let then = match answers::<H, C>() {
+        true => Elements::Answered,
+        false => Elements::Read,
+    };
+    let worked = host.with_elements(at, 1, then, work);
     let worked = worked.unwrap_or(Err(Errno::Fault));
     let preempted = worked == Ok(UNFINISHED);
     match (worked, command.finish(host, preempted)) {
@@ -226,13 +226,18 @@ fn work_through<H: Host, C: Command<H>>(
         left: FRAMES_BETWEEN_CHECKS,
     };
     let mut most = ELEMENTS_PER_COPY as u32;
+    let mut kept = H::Kept::default();
     while rest.count != 0 {
         let wanted = rest.count.min(most) as usize;
         let at = place.at(rest.at);
         let work = |elements: &mut [C::Element], origin: &H::Origin<'_>| {
             work_on(host, origin, command, elements, rest, &mut budget)
         };
-        let worked = host.with_elements(at, wanted, elements::<H, C>(), work);
+        let then = match answers::<H, C>() {
+            true => Elements::AnsweredInParts(&mut kept),
+            false => Elements::Read,
+        };
+        let worked = host.with_elements(at, wanted, then, work);
         match worked {
             Ok(Ok(Worked::All)) => {}
             Ok(Ok(Worked::Preempted)) => break,

@@ -95,6 +95,7 @@ impl Host for Machine {
     type FrameRun = PinnedRun;
     type SharedPage = ModelSharedPage;
     type MappedMemory = MappedFrames;
+    type Kept = ();
     type Origin<'a> = ModelOrigin<'a>;
     type LoosePage = ModelLoosePage;
     type OfferedPage<'a> = ModelOfferedPage<'a>;
@@ -483,7 +484,7 @@ impl Host for Machine {
         &self,
         at: ElementsAt<'_, Self>,
         count: usize,
-        _then: Elements,
+        _then: Elements<'_, ()>,
         work: impl FnOnce(&mut [T], &ModelOrigin<'_>) -> R,
     ) -> Result<R, GuestFault>
     where

@@ -430,6 +430,7 @@ impl Host for World {
     type SharedPage = Shared;
     type LoosePage = Page;
     type MappedMemory = Unmappable;
+    type Kept = ();
     type Origin<'a> = ArgumentsOf<'a>;
     type OfferedPage<'a> = Page;
     type IoContext = ();
@@ -571,7 +572,7 @@ impl Host for World {
         &self,
         at: ElementsAt<'_, Self>,
         count: usize,
-        _then: Elements,
+        _then: Elements<'_, ()>,
         work: impl FnOnce(&mut [T], &ArgumentsOf<'_>) -> R,
     ) -> Result<R, GuestFault>
     where

@@ -16,6 +16,8 @@
  *     Either the result is told, or the call is -EFAULT and the granter's page
  *     is as it was.  (Nothing else may be written to it.)
  *  4. In a page that was granted for reading: nothing is written to it.
+ *  5. Arrays in several pages (arrays.c): whole; with a page missing; with one
+ *     that is granted.  What is before such a page is done, nothing else.
  *
  * @see tests/gnttab-arguments/main.c
  */
@@ -24,19 +26,11 @@
 #include <lab/mapping.h>
 #include <lab/steps.h>
 
+#include "arguments.h"
+
 const char test_title[] = "Places of arguments";
 
-#define ARGUMENT_REF    FIRST_FREE_REF          /* The page of arguments. */
-#define OTHER_REF       (FIRST_FREE_REF + 1)    /* Some other page. */
-#define ARGUMENT_PAGE   0u
-#define OTHER_PAGE      1u
 #define OFFSET          0x340u
-
-#ifdef CONFIG_PV
-#define READS_GRANTED   true
-#else
-#define READS_GRANTED   false
-#endif
 
 static uint8_t two_pages[2][PAGE_SIZE] __page_aligned_bss;
 static uint8_t granted[PAGE_SIZE] __page_aligned_bss;
@@ -222,6 +216,7 @@ void test_main(void)
     foreign();
     ends_its_page();
     read_only();
+    arrays();
 
     step("nothing is left in use");
     expect_true("withdraw", entry_withdraw(ARGUMENT_REF));

@@ -245,6 +245,19 @@ void *gdma_guest_read8(void *to, const void *from, bool keep);
 void *gdma_guest_read16(void *to, const void *from, bool keep);
 void gdma_kept_write(void *to, const void *from, unsigned int len);
 void gdma_kept_release(const void *kept);
+/*
+ * Pages of the guest's that Xen keeps while a call works through an array: those of the
+ * part that was read last, page[0] mapped from the guest's address at. NULL: not kept.
+ */
+struct gdma_array {
+    unsigned long at;
+    void *page[2];
+};
+int gdma_array_read(struct gdma_array *array, void *to, const void *from,
+                    unsigned int len);
+void gdma_array_write(const struct gdma_array *array, const void *to,
+                      const void *from, unsigned int len);
+void gdma_array_release(struct gdma_array *array);
 unsigned int gdma_guest_write(void *to, const void *from, unsigned int len);
 unsigned int gdma_guest_write2(void *to, uint16_t value);
 unsigned int gdma_guest_write4(void *to, uint32_t value);

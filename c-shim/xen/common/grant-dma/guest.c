@@ -37,22 +37,22 @@ bool gdma_guest_range_okay(const void *p, uint64_t bytes)
 
 #if defined(CONFIG_X86) && defined(CONFIG_HVM)
 /*
- * Keeps the page with so many bytes of the calling guest's, so that results can
- * be written to it without another walk through the guest's page tables. NULL:
- * the ordinary way is to be taken. Ordinary memory of the guest's own alone: what
- * is granted to it could be taken back before the results are written, and
- * writes to other kinds of memory have effects. (A page that the call transfers
- * cannot be in use, but steal_page() takes none from guests of this kind.)
+ * Keeps a page of the calling guest's, so that results can be written to it, and
+ * more of an array be read from it, without another walk through the guest's page
+ * tables. Returns where it is mapped. NULL: the ordinary way is to be taken.
+ * Ordinary memory of the guest's own alone: what is granted to it could be taken
+ * back before the results are written, and writes to other kinds of memory have
+ * effects. (A page that the call transfers cannot be in use, but steal_page() takes
+ * none from guests of this kind.)
  */
-static void *keep_page(unsigned long at, unsigned int len)
+static void *keep_page(unsigned long at)
 {
     struct vcpu *curr = current;
-    unsigned int offset = at & ~PAGE_MASK;
     struct page_info *page;
     p2m_type_t type;
     gfn_t gfn;
 
-    if ( len > PAGE_SIZE - offset || unlikely(curr->arch.vm_event) )
+    if ( unlikely(curr->arch.vm_event) )
         return NULL;
 
     if ( hvm_translate_get_page(curr, at, true,
@@ -67,22 +67,128 @@ static void *keep_page(unsigned long at, unsigned int len)
         return NULL;
     }
 
-    return __map_domain_page(page) + offset;
+    return __map_domain_page(page);
 }
 
 static noinline void *read_hvm(void *to, const void *from, bool keep,
                                unsigned int len)
 {
-    void *at = keep ? keep_page((unsigned long)from, len) : NULL;
+    unsigned int offset = (unsigned long)from & ~PAGE_MASK;
+    void *page = NULL;
 
-    if ( at )
-        memcpy(to, at, len);
-    else if ( copy_from_user_hvm(to, from, len) )
-        return ERR_PTR(-EFAULT);
+    if ( keep && len <= PAGE_SIZE - offset )
+        page = keep_page((unsigned long)from);
 
-    return at;
+    if ( page )
+    {
+        memcpy(to, page + offset, len);
+        return page + offset;
+    }
+
+    return copy_from_user_hvm(to, from, len) ? ERR_PTR(-EFAULT) : NULL;
+}
+
+/*
+ * Has the pages kept in which these bytes are, and not those that an array has
+ * behind it by now. False: none are kept.
+ */
+static bool keep_pages(struct gdma_array *array, unsigned long at,
+                       unsigned int len)
+{
+    unsigned long first = at & PAGE_MASK, last = (at + len - 1) & PAGE_MASK;
+
+    if ( !array->page[0] || first != array->at )
+    {
+        if ( array->page[1] && first == array->at + PAGE_SIZE )
+        {
+            gdma_kept_release(array->page[0]);
+            array->page[0] = array->page[1];
+            array->page[1] = NULL;
+        }
+        else
+        {
+            gdma_array_release(array);
+            array->page[0] = keep_page(first);
+        }
+
+        array->at = first;
+    }
+
+    if ( array->page[0] && last == first )
+        return true;
+
+    if ( array->page[0] && last == first + PAGE_SIZE && !array->page[1] )
+        array->page[1] = keep_page(last);
+
+    if ( array->page[0] && last == first + PAGE_SIZE && array->page[1] )
+        return true;
+
+    gdma_array_release(array);
+
+    return false;
+}
+
+static noinline int read_hvm_array(struct gdma_array *array, void *to,
+                                   unsigned long from, unsigned int len)
+{
+    unsigned int offset = from & ~PAGE_MASK;
+    unsigned int in_first = min_t(unsigned int, len, PAGE_SIZE - offset);
+
+    if ( !keep_pages(array, from, len) )
+        return copy_from_user_hvm(to, (void *)from, len) ? -EFAULT : 0;
+
+    memcpy(to, array->page[0] + offset, in_first);
+    if ( in_first < len )
+        memcpy(to + in_first, array->page[1], len - in_first);
+
+    return 0;
 }
 #endif
+
+/*
+ * Copies a part of an array in, after a check of the guest's addresses. Nonzero: not
+ * all of it was accessible.
+ */
+int gdma_array_read(struct gdma_array *array, void *to, const void *from,
+                    unsigned int len)
+{
+#if defined(CONFIG_X86) && defined(CONFIG_HVM)
+    if ( is_hvm_vcpu(current) )
+        return read_hvm_array(array, to, (unsigned long)from, len);
+#endif
+
+    return IS_ERR(gdma_guest_read(to, from, false, len)) ? -EFAULT : 0;
+}
+
+/* To where a part of an array was read from, when its pages are kept. */
+void gdma_array_write(const struct gdma_array *array, const void *to,
+                      const void *from, unsigned int len)
+{
+    unsigned long offset = (unsigned long)to - array->at;
+
+    while ( len )
+    {
+        unsigned int in_page = offset & ~PAGE_MASK;
+        unsigned int now = min_t(unsigned int, len, PAGE_SIZE - in_page);
+
+        gdma_kept_write(array->page[offset >> PAGE_SHIFT] + in_page, from, now);
+        from += now;
+        offset += now;
+        len -= now;
+    }
+}
+
+void gdma_array_release(struct gdma_array *array)
+{
+    unsigned int i;
+
+    for ( i = 0; i < ARRAY_SIZE(array->page); i++ )
+    {
+        if ( array->page[i] )
+            gdma_kept_release(array->page[i]);
+        array->page[i] = NULL;
+    }
+}
 
 /* To a page that is kept. */
 void gdma_kept_write(void *to, const void *from, unsigned int len)
