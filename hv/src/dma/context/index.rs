@@ -1,25 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! From what is mapped to the pages where it is mapped, the newest first.
+//! From what pages are found by, the key, to the pages, the newest first.
 //!
 //! A hash table that grows by one bucket at a time (linear hashing): there is no moment at
-//! which all of it is moved. The pages of one source are a list, newest first, doubly linked
+//! which all of it is moved. The pages of one key are a list, newest first, doubly linked
 //! by `next` and `newer`. The newest is in the chain of its bucket too, and nothing is newer
 //! than it, so `newer` is the link of that chain. So the index has four bytes for each
-//! source and the records hold the rest.
+//! key and records elsewhere hold the rest: see [`Linked`].
 
-use core::hash::BuildHasher;
+use core::{
+    hash::{BuildHasher, Hash},
+    marker::PhantomData,
+};
 
 use hashbrown::DefaultHashBuilder;
 
-use super::{NONE, Source, blocks::Blocks, records::Records};
-use crate::host::{Frame, OutOfMemory};
+use super::{NONE, blocks::Blocks, records::Record};
+use crate::host::OutOfMemory;
 
 /// Buckets that come into being together, in a page of memory; of these only one is used
 /// at first, but for the first block.
 const BUCKETS_PER_BLOCK: usize = 1024;
 
-/// The newest page of each frame or reference.
-pub(super) struct Index {
+/// The links of a page in one index.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links {
+    /// The page that is newer; of the newest, the next one in the chain of its bucket.
+    pub newer: u32,
+    /// The page that is older.
+    pub next: u32,
+}
+
+impl Record for Links {
+    const FREE: Self = Self {
+        newer: NONE,
+        next: NONE,
+    };
+}
+
+/// Records that hold the links of an index.
+pub(super) trait Linked {
+    /// What pages are found by.
+    type Key: Copy + Eq + Hash;
+
+    /// What a page is found by now, and its links; `None` if it has none.
+    fn read(&self, page: u32) -> Option<(Option<Self::Key>, Links)>;
+}
+
+/// The same, to change.
+pub(super) trait LinkedMut: Linked {
+    /// The links of a page.
+    fn links_mut(&mut self, page: u32) -> Option<&mut Links>;
+}
+
+/// The newest page of each key.
+pub(super) struct Index<K> {
     /// First page of each bucket's chain.
     heads: Blocks<u32, BUCKETS_PER_BLOCK>,
     /// Buckets in use.
@@ -27,29 +61,31 @@ pub(super) struct Index {
     /// The power of two that is at most that, and more than half of it. The buckets from
     /// here on were split from those from 0 on.
     whole: u32,
-    /// Sources that have pages.
-    sources: u32,
+    /// Keys that have pages.
+    keys: u32,
     /// Most pages that ever changed their bucket, or might have, when one was added.
     most_moved: u32,
     hasher: DefaultHashBuilder,
+    key: PhantomData<fn(K)>,
 }
 
-impl Index {
+impl<K: Copy + Eq + Hash> Index<K> {
     /// Nothing.
     pub fn new() -> Self {
         Self {
             heads: Blocks::EMPTY,
             buckets: 0,
             whole: 0,
-            sources: 0,
+            keys: 0,
             most_moved: 0,
             hasher: DefaultHashBuilder::default(),
+            key: PhantomData,
         }
     }
 
-    /// There will be at most so many sources.
-    pub fn plan(&mut self, sources: usize) -> Result<(), OutOfMemory> {
-        self.heads.plan(sources)
+    /// There will be at most so many keys.
+    pub fn plan(&mut self, keys: usize) -> Result<(), OutOfMemory> {
+        self.heads.plan(keys)
     }
 
     /// Most pages that were moved so that one more could be added.
@@ -57,13 +93,13 @@ impl Index {
         self.most_moved
     }
 
-    /// Makes room for `more` sources: as many buckets as sources.
-    pub fn reserve<F: Frame>(
+    /// Makes room for `more` keys: as many buckets as keys.
+    pub fn reserve(
         &mut self,
         more: u32,
-        pages: &mut Records<F>,
+        pages: &mut impl LinkedMut<Key = K>,
     ) -> Result<(), OutOfMemory> {
-        while self.buckets < self.sources.saturating_add(more) {
+        while self.buckets < self.keys.saturating_add(more) {
             self.split(pages)?;
         }
         Ok(())
@@ -71,7 +107,7 @@ impl Index {
 
     /// Adds a bucket, and gives it its part of the one that it is split from.
     #[cold]
-    fn split<F: Frame>(&mut self, pages: &mut Records<F>) -> Result<(), OutOfMemory> {
+    fn split(&mut self, pages: &mut impl LinkedMut<Key = K>) -> Result<(), OutOfMemory> {
         let new = self.buckets;
         if new as usize == self.heads.len() {
             self.heads.grow(|| NONE)?;
@@ -81,16 +117,16 @@ impl Index {
             self.buckets = self.whole;
             return Ok(());
         }
-        let mut page = self.take_chain(new - self.whole);
+        let old = new - self.whole;
+        let mut page = self.take_chain(old);
         self.buckets += 1;
         let mut moved = 0;
-        while let Some(record) = pages.get_mut(page) {
-            let next = record.newer;
-            let bucket = self.bucket_of(record.source());
-            if let Some(head) = self.heads.get_mut(bucket) {
-                record.newer = core::mem::replace(head, page);
+        while let Some((key, links)) = pages.read(page) {
+            let bucket = key.map_or(old, |key| self.bucket_of(key));
+            if let (Some(head), Some(links)) = (self.heads.get_mut(bucket), pages.links_mut(page)) {
+                links.newer = core::mem::replace(head, page);
             }
-            page = next;
+            page = links.newer;
             moved += 1;
         }
         self.most_moved = self.most_moved.max(moved);
@@ -105,8 +141,8 @@ impl Index {
         head.map_or(NONE, |head| core::mem::replace(head, NONE))
     }
 
-    fn bucket_of(&self, source: Option<Source>) -> u32 {
-        let hash = self.hasher.hash_one(source) as u32;
+    fn bucket_of(&self, key: K) -> u32 {
+        let hash = self.hasher.hash_one(key) as u32;
         // Of 0 if there are none.
         let low = hash & self.whole.wrapping_sub(1);
         let high = low | (hash & self.whole);
@@ -117,41 +153,41 @@ impl Index {
         self.heads.get(bucket).copied().unwrap_or(NONE)
     }
 
-    /// The newest page of `source`.
-    pub fn newest<F: Frame>(&self, source: Source, pages: &Records<F>) -> Option<u32> {
-        let mut page = self.head(self.bucket_of(Some(source)));
-        while let Some(record) = pages.get(page) {
-            if record.source() == Some(source) {
-                return Some(page);
-            }
-            page = record.newer;
-        }
-        None
+    /// The newest page of `key`.
+    pub fn newest(&self, key: K, pages: &impl Linked<Key = K>) -> Option<u32> {
+        self.find(self.bucket_of(key), pages, |_, of| of == Some(key))
+            .0
     }
 
     /// Looks for a page in the chain of a bucket: it, if `is_it` says so, and the one
     /// before it.
-    fn find<F>(
+    fn find(
         &self,
         bucket: u32,
-        pages: &Records<F>,
-        is_it: impl Fn(u32, &super::page::Page<F>) -> bool,
+        pages: &impl Linked<Key = K>,
+        is_it: impl Fn(u32, Option<K>) -> bool,
     ) -> (Option<u32>, u32) {
         let (mut before, mut page) = (NONE, self.head(bucket));
-        while let Some(record) = pages.get(page) {
-            if is_it(page, record) {
+        while let Some((key, links)) = pages.read(page) {
+            if is_it(page, key) {
                 return (Some(page), before);
             }
             before = page;
-            page = record.newer;
+            page = links.newer;
         }
         (None, NONE)
     }
 
     /// What follows `before` in the chain of a bucket, or comes first, is `page` now.
-    fn set_link<F>(&mut self, bucket: u32, before: u32, page: u32, pages: &mut Records<F>) {
-        let link = match pages.get_mut(before) {
-            Some(record) => Some(&mut record.newer),
+    fn set_link(
+        &mut self,
+        bucket: u32,
+        before: u32,
+        page: u32,
+        pages: &mut impl LinkedMut<Key = K>,
+    ) {
+        let link = match pages.links_mut(before) {
+            Some(links) => Some(&mut links.newer),
             None => self.heads.get_mut(bucket),
         };
         if let Some(link) = link {
@@ -159,49 +195,48 @@ impl Index {
         }
     }
 
-    /// From now on `page` is the newest of `source`. [`Self::reserve`] has made room.
-    pub fn add<F: Frame>(&mut self, source: Source, page: u32, pages: &mut Records<F>) {
-        let bucket = self.bucket_of(Some(source));
-        let same = |_, record: &super::page::Page<F>| record.source() == Some(source);
-        let (older, before) = self.find(bucket, pages, same);
-        let after = match older.and_then(|older| pages.get_mut(older)) {
-            Some(record) => core::mem::replace(&mut record.newer, page),
+    /// From now on `page` is the newest of `key`. [`Self::reserve`] has made room.
+    pub fn add(&mut self, key: K, page: u32, pages: &mut impl LinkedMut<Key = K>) {
+        let bucket = self.bucket_of(key);
+        let (older, before) = self.find(bucket, pages, |_, of| of == Some(key));
+        let after = match older.and_then(|older| pages.links_mut(older)) {
+            Some(links) => core::mem::replace(&mut links.newer, page),
             None => {
-                self.sources += 1;
+                self.keys += 1;
                 self.head(bucket)
             }
         };
-        if let Some(record) = pages.get_mut(page) {
-            record.next = older.unwrap_or(NONE);
-            record.newer = after;
+        if let Some(links) = pages.links_mut(page) {
+            links.next = older.unwrap_or(NONE);
+            links.newer = after;
             self.set_link(bucket, before, page, pages);
         }
     }
 
-    /// `page`, which is of `source`, is not to be found any more.
-    pub fn remove<F: Frame>(&mut self, source: Source, page: u32, pages: &mut Records<F>) {
-        let bucket = self.bucket_of(Some(source));
-        let Some((newer, next)) = pages.get(page).map(|record| (record.newer, record.next)) else {
+    /// `page`, which is of `key`, is not to be found any more.
+    pub fn remove(&mut self, key: K, page: u32, pages: &mut impl LinkedMut<Key = K>) {
+        let bucket = self.bucket_of(key);
+        let Some((_, Links { newer, next })) = pages.read(page) else {
             return;
         };
         let (found, before) = self.find(bucket, pages, |index, _| index == page);
         if found.is_none() {
             // There is a newer one.
-            if let Some(record) = pages.get_mut(newer) {
-                record.next = next;
+            if let Some(links) = pages.links_mut(newer) {
+                links.next = next;
             }
-            if let Some(record) = pages.get_mut(next) {
-                record.newer = newer;
+            if let Some(links) = pages.links_mut(next) {
+                links.newer = newer;
             }
             return;
         }
-        let follows = match pages.get_mut(next) {
-            Some(record) => {
-                record.newer = newer;
+        let follows = match pages.links_mut(next) {
+            Some(links) => {
+                links.newer = newer;
                 next
             }
             None => {
-                self.sources -= 1;
+                self.keys -= 1;
                 newer
             }
         };

@@ -44,7 +44,7 @@ use self::{
     index::Index,
     page::Page,
     pending::Extent,
-    records::Records,
+    records::{Pages, Records},
 };
 pub use self::{
     find::{Found, FoundSource, Mapping},
@@ -108,12 +108,12 @@ pub struct Context<H: Host> {
     /// No new mappings.
     closed: bool,
     addresses: Addresses,
-    pages: Records<H::Frame>,
+    pages: Pages<H::Frame>,
     mappings: Slots,
     /// All handles have later generations.
     first_generation: u32,
     last_generation: u32,
-    by_source: Index,
+    by_source: Index<Source>,
     /// Device addresses are machine addresses.
     by_frame: Option<ByFrame>,
     pending: Chain,
@@ -128,6 +128,9 @@ pub struct Context<H: Host> {
 }
 
 impl<H: Host> Context<H> {
+    /// Bytes of the record of a page: 32 on Xen, where a frame is a number.
+    pub const RECORD_SIZE: usize = size_of::<Page<H::Frame>>();
+
     /// Nothing mapped, no memory used. Handles have later generations than
     /// `first_generation`: what [`Self::last_generation`] said of the context that had
     /// the same number before.
@@ -200,7 +203,8 @@ impl<H: Host> Context<H> {
 
     /// Most pages whose place in the index changed because of one other page.
     pub fn most_moved(&self) -> u32 {
-        self.by_source.most_moved()
+        let by_frame = self.by_frame.as_ref().map_or(0, ByFrame::most_moved);
+        self.by_source.most_moved().max(by_frame)
     }
 
     /// Frames pinned that will not come back.
@@ -258,10 +262,19 @@ impl<H: Host> Context<H> {
         let (first, range) = self.make_room(range, wanted, count)?;
         let slot = self.new_mapping(first, count, access)?;
         for index in first..first + count {
-            self.pages.reserve(index, slot);
+            self.reserve_page(index, slot);
         }
         self.count_reserved(first, count);
         Ok(Reservation { slot, first, range })
+    }
+
+    /// A free page, which has a record, becomes one of the mapping in `slot`, which is
+    /// being made.
+    #[inline]
+    fn reserve_page(&mut self, index: u32, slot: u32) {
+        if let Some(page) = self.pages.take(index) {
+            page.reserve(slot);
+        }
     }
 
     /// Finds `count` free device frames in a row, and makes sure that they have records
@@ -278,7 +291,7 @@ impl<H: Host> Context<H> {
             .map_err(|_| ReserveError::OutOfMemory)?;
         let first = self.find_place(range, wanted, count as usize)?;
         self.pages.back(first as u32, count)?;
-        self.back_frames(first, count as usize)?;
+        self.back_frames(first as u32, count)?;
         let dfn = range
             .first
             .checked_add(first as u64)
