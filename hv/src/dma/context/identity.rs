@@ -12,7 +12,6 @@ use core::borrow::{Borrow, BorrowMut};
 use super::{
     Context, FoundSource, NONE, Reservation, ReserveError,
     address::{Bits, zeros},
-    index::{Index, Linked, LinkedMut, Links},
     page::{Page, Reach},
     records::{FrameLinks, Pages, Records},
 };
@@ -20,6 +19,7 @@ use crate::{
     addr::{Dfn, DfnRange, Mfn},
     dma::context::{Found, Mapping},
     host::{Frame, Host},
+    index::{Index, Linked, LinkedMut, Links},
 };
 
 /// So many mappings of one frame are looked at for one of a certain size.

@@ -12,23 +12,20 @@
 //! | [`records`] | the records of all pages |
 //! | [`page`] | one page and what keeps it in place |
 //! | [`handle`] | names of mappings |
-//! | [`index`] | from what is mapped to where |
 //! | [`identity`] | contexts whose device addresses are machine addresses |
 //! | [`find`] | look-ups by handle, device frame and guest frame |
 //! | [`neighbours`] | mappings of one page each that are made together |
 //! | [`pending`] | what waits for a flush |
 //! | [`window`] | mappings of any size |
 //! | [`hold`] | what keeps the frames of a window in place |
-//! | [`blocks`], [`chunks`] | lists that never move their elements |
+//! | [`chunks`] | a list that never moves its elements; another is in [`crate::blocks`] |
 
 mod address;
-mod blocks;
 mod chunks;
 mod find;
 mod handle;
 mod hold;
 mod identity;
-mod index;
 mod neighbours;
 mod page;
 mod pending;
@@ -41,7 +38,6 @@ use self::{
     address::Addresses,
     handle::{MappingState, Slots},
     identity::ByFrame,
-    index::Index,
     page::Page,
     pending::Extent,
     records::{Pages, Records},
@@ -60,13 +56,11 @@ use super::quota::Quota;
 use crate::{
     addr::{Access, Dfn, DfnRange, Mfn},
     host::{FlushFlags, Host},
+    index::{Index, NONE},
 };
 
 /// Frames that the IOMMU is told of at a time. They are on Xen's stack.
 const FRAMES_PER_BATCH: usize = 32;
-
-/// End of a list.
-const NONE: u32 = u32::MAX;
 
 /// A mapping that is being made. Ends in [`Context::commit`],
 /// [`Context::withdraw_next`] or [`Context::abandon`].

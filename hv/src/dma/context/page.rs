@@ -4,12 +4,13 @@
 //! There may be millions, so a record has to be small: what would be an enum in an enum in
 //! an enum, each with a word for which it is, is one.
 
-use super::{FoundSource, NONE, index::Links, records::Record};
+use super::{FoundSource, NONE, records::Record};
 use crate::{
     addr::{DomId, Gfn, GrantRef, Mfn},
     dma::unflushed::Unflushed,
     grant::Pin,
     host::{Flushed, Frame},
+    index::Links,
 };
 
 /// What keeps a frame in place while devices reach it.
@@ -133,7 +134,7 @@ const _: () = assert!(size_of::<Page<core::num::NonZeroU64>>() == 32);
 impl<F> Record for Page<F> {
     const FREE: Self = Self {
         used: Use::Free,
-        links: Links::FREE,
+        links: Links::NONE,
     };
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What waits for an IOTLB flush, and what the flushes under way cover.
 
-use super::{Context, DmaPin, Mapping, NONE, Reservation, index::Links};
+use super::{Context, DmaPin, Mapping, NONE, Reservation};
 use crate::{
     addr::{Dfn, DfnRange},
     host::{FlushFlags, Flushed, Host},
+    index::Links,
 };
 
 /// Device frames that a flush must cover, and how.

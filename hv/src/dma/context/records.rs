@@ -5,11 +5,13 @@ use alloc::vec::Vec;
 
 use super::{
     ReserveError,
-    blocks::{Block, new_block},
-    index::{Linked, LinkedMut, Links},
     page::{Page, Source},
 };
-use crate::host::Frame;
+use crate::{
+    blocks::{Block, new_block},
+    host::Frame,
+    index::{Linked, LinkedMut, Links},
+};
 
 /// So many chunks without a used record keep their memory.
 const MOST_IDLE_CHUNKS: u32 = 4;
@@ -27,6 +29,10 @@ pub(super) type Pages<F> = Records<Page<F>, 128>;
 
 /// Links by machine frame, in chunks of a page of memory too.
 pub(super) type FrameLinks = Records<Links, 512>;
+
+impl Record for Links {
+    const FREE: Self = Self::NONE;
+}
 
 /// The records of `N` pages, or none.
 struct Chunk<T, const N: usize> {

@@ -14,8 +14,10 @@ use core::{
 
 use hashbrown::DefaultHashBuilder;
 
-use super::{NONE, blocks::Blocks, records::Record};
-use crate::host::OutOfMemory;
+use crate::{blocks::Blocks, host::OutOfMemory};
+
+/// End of a list.
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// Buckets that come into being together, in a page of memory; of these only one is used
 /// at first, but for the first block.
@@ -23,22 +25,23 @@ const BUCKETS_PER_BLOCK: usize = 1024;
 
 /// The links of a page in one index.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Links {
+pub(crate) struct Links {
     /// The page that is newer; of the newest, the next one in the chain of its bucket.
     pub newer: u32,
     /// The page that is older.
     pub next: u32,
 }
 
-impl Record for Links {
-    const FREE: Self = Self {
+impl Links {
+    /// To nothing.
+    pub const NONE: Self = Self {
         newer: NONE,
         next: NONE,
     };
 }
 
 /// Records that hold the links of an index.
-pub(super) trait Linked {
+pub(crate) trait Linked {
     /// What pages are found by.
     type Key: Copy + Eq + Hash;
 
@@ -47,13 +50,13 @@ pub(super) trait Linked {
 }
 
 /// The same, to change.
-pub(super) trait LinkedMut: Linked {
+pub(crate) trait LinkedMut: Linked {
     /// The links of a page.
     fn links_mut(&mut self, page: u32) -> Option<&mut Links>;
 }
 
 /// The newest page of each key.
-pub(super) struct Index<K> {
+pub(crate) struct Index<K> {
     /// First page of each bucket's chain.
     heads: Blocks<u32, BUCKETS_PER_BLOCK>,
     /// Buckets in use.
