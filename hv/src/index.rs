@@ -145,7 +145,8 @@ impl<K: Copy + Eq + Hash> Index<K> {
     }
 
     fn bucket_of(&self, key: K) -> u32 {
-        let hash = self.hasher.hash_one(key) as u32;
+        // Of numbers in a row the lower half of this hash depends on little but the seed.
+        let hash = (self.hasher.hash_one(key) >> 32) as u32;
         // Of 0 if there are none.
         let low = hash & self.whole.wrapping_sub(1);
         let high = low | (hash & self.whole);
