@@ -23,9 +23,11 @@
 extern crate alloc;
 
 pub mod addr;
+mod blocks;
 pub mod dma;
 pub mod grant;
 pub mod host;
 pub mod hypercall;
+mod index;
 pub mod state;
 pub mod sync;

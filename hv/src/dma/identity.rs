@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     addr::{Dfn, DfnRange, DomId, Mfn},
-    grant::identity::IdentityError,
-    host::{Domain, FlushFlags, Host, IommuError},
+    grant::{identity::IdentityError, pin_error::PinError},
+    host::{Domain, FlushFlags, Host, IommuError, OutOfMemory},
     state::DomainState,
     sync::SpinLock,
 };
@@ -44,6 +44,17 @@ fn owner_of<H: Host>(holder: &H::Domain, source: FoundSource) -> DomId {
     match source {
         FoundSource::Own(_) => holder.id(),
         FoundSource::Grant { granter, .. } => granter,
+    }
+}
+
+impl From<IdentityError> for MapError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Iommu(IommuError) => Self::Iommu,
+            IdentityError::OutOfMemory(OutOfMemory) => Self::Reserve(ReserveError::OutOfMemory),
+            IdentityError::Frame(error) => Self::Frame(error),
+            IdentityError::TooMany => Self::Pin(PinError::TooMany),
+        }
     }
 }
 
@@ -151,7 +162,7 @@ impl<H: Host> Place<'_, H> {
         let error: IdentityError = error;
         log::debug!("{}: identity mapping: {error:?}", self.holder.id());
         match undone {
-            Ok(()) => Err(ProgramError::Withdrawn(flags)),
+            Ok(()) => Err(ProgramError::Withdrawn(flags, error.into())),
             Err(IommuError) => {
                 log::error!(
                     "{}: IOMMU refuses map and unmap at machine frame {:#x}",

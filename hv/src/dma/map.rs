@@ -489,12 +489,12 @@ impl<H: Host> Place<'_, H> {
                 context.note_mapped(&reservation, flags);
                 context.commit(reservation).ok_or(MapError::Iommu)
             }
-            Err(ProgramError::Withdrawn(flags)) => {
+            Err(ProgramError::Withdrawn(flags, error)) => {
                 context.abandon(reservation, flags);
                 drop(context);
                 // If this fails too the frames stay pinned until a flush succeeds.
                 let _ = flush::flush(host, self.holder, self.state, self.space);
-                Err(MapError::Iommu)
+                Err(error)
             }
             Err(ProgramError::Stuck(flags)) => {
                 context.note_mapped(&reservation, flags);
@@ -538,7 +538,7 @@ impl<H: Host> Place<'_, H> {
             );
             return Err(ProgramError::Stuck(flags));
         }
-        Err(ProgramError::Withdrawn(flags))
+        Err(ProgramError::Withdrawn(flags, MapError::Iommu))
     }
 }
 
@@ -624,10 +624,10 @@ fn pin_grant_as<H: Host>(
         .map_err(MapError::Pin)
 }
 
-/// How far the IOMMU got when it refused to map.
+/// How far the IOMMU got when it refused to map, or could not be asked.
 pub(super) enum ProgramError {
-    /// What was mapped has been unmapped again and wants this flush.
-    Withdrawn(FlushFlags),
+    /// What was mapped has been unmapped again and wants this flush; why.
+    Withdrawn(FlushFlags, MapError),
     /// It refuses to unmap as well; what it did wants this flush.
     Stuck(FlushFlags),
 }

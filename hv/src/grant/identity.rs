@@ -18,11 +18,10 @@
 //! only DMA mappings wanted goes without a flush, and is kept by the last one's pin; one
 //! that only the grant table wants goes with a flush, and then its references do.
 //!
-//! The counts are in shards by frame number, so that growing the table of one
-//! takes bounded time, and mappings of different frames seldom meet.
+//! The counts are in shards by frame number, so that mappings of different frames seldom
+//! meet.
 
-use hashbrown::HashMap;
-
+use super::frame_records::FrameRecords;
 use crate::{
     addr::{Access, Dfn, Mfn},
     host::{Domain, FlushFlags, Frame, FrameError, Host, IoTables, IommuError, OutOfMemory},
@@ -126,20 +125,18 @@ impl From<IommuError> for IdentityError {
     }
 }
 
-impl<F: Frame> Record<F> {
-    const UNUSED: Self = Self {
-        mapped: Uses {
-            reading: 0,
-            writing: 0,
-        },
-        pinned: Uses {
-            reading: 0,
-            writing: 0,
-        },
-        entry: Entry::Absent,
-        frame: None,
-    };
+impl<F> Default for Record<F> {
+    fn default() -> Self {
+        Self {
+            mapped: Uses::default(),
+            pinned: Uses::default(),
+            entry: Entry::Absent,
+            frame: None,
+        }
+    }
+}
 
+impl<F: Frame> Record<F> {
     fn is_used(&self) -> bool {
         self.mapped.any() || self.pinned.any()
     }
@@ -266,7 +263,7 @@ impl<F: Frame> Record<F> {
 }
 
 /// By frame number.
-type Records<H> = HashMap<u64, Record<<H as Host>::Frame>>;
+type Records<H> = FrameRecords<Record<<H as Host>::Frame>>;
 
 /// The counts of one holder.
 pub struct Identity<H: Host> {
@@ -276,9 +273,7 @@ pub struct Identity<H: Host> {
 impl<H: Host> Identity<H> {
     pub(super) fn new() -> Self {
         Self {
-            shards: core::array::from_fn(|_| {
-                H::Spin::new(Rank::Identity, HashMap::with_hasher(Default::default()))
-            }),
+            shards: core::array::from_fn(|_| H::Spin::new(Rank::Identity, FrameRecords::new())),
         }
     }
 
@@ -298,18 +293,18 @@ impl<H: Host> Identity<H> {
             return Ok(None);
         };
         let mut records = shard.lock();
-        if make {
-            records.try_reserve(1).map_err(|_| OutOfMemory)?;
-            let record = || Record::UNUSED;
-            records.entry(mfn.number()).or_insert_with(record);
-        }
-        let Some(record) = records.get_mut(&mfn.number()) else {
+        let place = match records.find(mfn) {
+            None if make => Some(records.add(mfn)?),
+            found => found,
+        };
+        let found = place.and_then(|place| Some((place, records.at(place)?)));
+        let Some((place, record)) = found else {
             log::error!("frame {:#x} was not counted", mfn.number());
             return Ok(None);
         };
         let result = change(record);
         if !record.is_used() {
-            records.remove(&mfn.number());
+            records.remove(place);
         }
         Ok(Some(result))
     }

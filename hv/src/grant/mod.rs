@@ -25,6 +25,7 @@ pub mod copy;
 pub mod cpu_map;
 pub mod cpu_unmap;
 pub mod entry;
+mod frame_records;
 pub mod identity;
 pub mod maptrack;
 pub mod open_table;

@@ -10,9 +10,25 @@ use super::ReserveError;
 /// Bits in one word of the bitmap.
 const BITS_PER_WORD: usize = u64::BITS as usize;
 
+/// A bit for each page of a context.
+pub(super) type Bits = BitVec<u64, Lsb0>;
+
+/// So many, all of them zero.
+pub(super) fn zeros(count: usize) -> Result<Bits, ReserveError> {
+    let length = count.div_ceil(BITS_PER_WORD);
+    let mut words = Vec::new();
+    words
+        .try_reserve_exact(length)
+        .map_err(|_| ReserveError::OutOfMemory)?;
+    words.resize(length, 0);
+    let mut bits = BitVec::from_vec(words);
+    bits.truncate(count);
+    Ok(bits)
+}
+
 /// The device frames of one context, free or in use.
 pub(super) struct Addresses {
-    in_use: BitVec<u64, Lsb0>,
+    in_use: Bits,
     /// Where the next search begins: behind the last frame given out.
     cursor: usize,
 }
@@ -28,15 +44,10 @@ impl Addresses {
 
     /// `count` frames, all free.
     pub fn free(count: usize) -> Result<Self, ReserveError> {
-        let length = count.div_ceil(BITS_PER_WORD);
-        let mut words = Vec::new();
-        words
-            .try_reserve_exact(length)
-            .map_err(|_| ReserveError::OutOfMemory)?;
-        words.resize(length, 0);
-        let mut in_use = BitVec::from_vec(words);
-        in_use.truncate(count);
-        Ok(Self { in_use, cursor: 0 })
+        Ok(Self {
+            in_use: zeros(count)?,
+            cursor: 0,
+        })
     }
 
     /// First of `count` consecutive free frames, at or after the last given out.

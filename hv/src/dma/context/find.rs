@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Finding a mapping: by handle, by device frame, by guest frame.
 
-use super::{
-    Context, Handle, NONE, Source,
-    handle::MappingState,
-    page::{Page, Reach},
-};
+use super::{Context, Handle, NONE, Source, handle::MappingState, page::Reach};
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef},
     host::Host,
@@ -52,10 +48,8 @@ impl<H: Host> Context<H> {
     #[inline]
     pub(super) fn link(&mut self, source: Source, index: u32) {
         self.by_source.add(source, index, &mut self.pages);
-        if let Some(by_frame) = &mut self.by_frame
-            && let Some(mfn) = self.pages.get(index).and_then(Page::mfn)
-        {
-            by_frame.link(mfn, index);
+        if let Some(by_frame) = &mut self.by_frame {
+            by_frame.link(index, &self.pages);
         }
     }
 
@@ -63,7 +57,7 @@ impl<H: Host> Context<H> {
     #[inline]
     pub(super) fn unlink(&mut self, source: Source, index: u32) {
         if let Some(by_frame) = &mut self.by_frame {
-            by_frame.unlink(index);
+            by_frame.unlink(index, &self.pages);
         }
         self.by_source.remove(source, index, &mut self.pages);
     }
@@ -128,7 +122,7 @@ impl<H: Host> Context<H> {
     fn pages_of(&self, source: Source) -> impl Iterator<Item = u32> {
         let first = self.newest_of(source);
         core::iter::successors(first, |&index| {
-            let next = self.pages.get(index)?.next;
+            let next = self.pages.get(index)?.links.next;
             (next != NONE).then_some(next)
         })
     }
@@ -160,7 +154,7 @@ impl<H: Host> Context<H> {
             let Some((slot, next)) = self
                 .pages
                 .get(index)
-                .map(|page| (page.mapping(), page.next))
+                .map(|page| (page.mapping(), page.links.next))
             else {
                 break;
             };

@@ -2,9 +2,10 @@
 //! Names of mappings: slots with generations, so that a name is never given out
 //! twice.
 
-use super::{Context, Mapping, NONE, ReserveError, blocks::Blocks};
+use super::{Context, Mapping, NONE, ReserveError};
 use crate::{
     addr::Access,
+    blocks::Blocks,
     host::{Host, OutOfMemory},
 };
 

@@ -7,204 +7,128 @@
 //! them by the frame, and knows of each whether it is counted in
 //! [`crate::grant::identity`].
 
-use alloc::vec::Vec;
-use core::hash::BuildHasher;
+use core::borrow::{Borrow, BorrowMut};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-
-use super::{Context, FoundSource, NONE, Reservation, ReserveError, page::Reach};
+use super::{
+    Context, FoundSource, NONE, Reservation, ReserveError,
+    address::{Bits, zeros},
+    page::{Page, Reach},
+    records::{FrameLinks, Pages, Records},
+};
 use crate::{
     addr::{Dfn, DfnRange, Mfn},
     dma::context::{Found, Mapping},
-    host::{Host, OutOfMemory},
+    host::{Frame, Host},
+    index::{Index, Linked, LinkedMut, Links},
 };
-
-/// Links that are allocated together: one page of memory.
-const LINKS_PER_CHUNK: usize = 256;
 
 /// So many mappings of one frame are looked at for one of a certain size.
 const MOST_LOOKED_AT: usize = 64;
 
-/// A page in the list of pages with the same frame.
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    /// The machine frame, and [`Self::COUNTED`].
-    frame: u64,
-    newer: u32,
-    older: u32,
+/// The pages of an identity context by machine frame, newest first.
+pub(super) struct ByFrame {
+    newest: Index<Mfn>,
+    /// Of pages that are not free. The index by source has their other links.
+    links: FrameLinks,
+    /// Pages that the IOMMU has been told of.
+    counted: Bits,
 }
 
-impl Link {
-    /// The IOMMU has been told of the page; no machine frame has a number so high.
-    const COUNTED: u64 = 1 << 63;
-    const FREE: Self = Self {
-        frame: 0,
-        newer: NONE,
-        older: NONE,
-    };
+/// What the index by frame is about: the pages know their frames, and the links are
+/// beside them, because other contexts need none.
+struct OfFrames<'a, F, L> {
+    pages: &'a Pages<F>,
+    links: L,
+}
 
-    fn mfn(&self) -> Mfn {
-        Mfn::new(self.frame & !Self::COUNTED)
+impl<F: Frame, L: Borrow<FrameLinks>> Linked for OfFrames<'_, F, L> {
+    type Key = Mfn;
+
+    fn read(&self, page: u32) -> Option<(Option<Mfn>, Links)> {
+        let links = *self.links.borrow().get(page)?;
+        Some((self.pages.get(page).and_then(Page::mfn), links))
     }
 }
 
-/// The links of [`LINKS_PER_CHUNK`] pages, or none.
-#[derive(Debug, Default)]
-struct Chunk {
-    links: Vec<Link>,
-    /// Pages that are not free.
-    used: u32,
-}
-
-/// The pages of an identity context by machine frame, newest first.
-pub(super) struct ByFrame {
-    newest: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-    chunks: Vec<Chunk>,
-}
-
-fn link_of(chunks: &[Chunk], index: u32) -> Option<&Link> {
-    let index = index as usize;
-    let chunk = chunks.get(index / LINKS_PER_CHUNK)?;
-    chunk.links.get(index % LINKS_PER_CHUNK)
+impl<F: Frame, L: BorrowMut<FrameLinks>> LinkedMut for OfFrames<'_, F, L> {
+    fn links_mut(&mut self, page: u32) -> Option<&mut Links> {
+        self.links.borrow_mut().get_mut(page)
+    }
 }
 
 impl ByFrame {
     /// For pages with indices below `pages`.
-    fn new(pages: usize) -> Result<Self, OutOfMemory> {
-        let count = pages.div_ceil(LINKS_PER_CHUNK);
-        let mut chunks = Vec::new();
-        chunks.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
-        chunks.resize_with(count, Chunk::default);
+    fn new(pages: usize) -> Result<Self, ReserveError> {
+        let mut newest = Index::new();
+        newest.plan(pages).map_err(|_| ReserveError::OutOfMemory)?;
         Ok(Self {
-            newest: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-            chunks,
+            newest,
+            links: Records::of(pages)?,
+            counted: zeros(pages)?,
         })
     }
 
+    /// Most pages whose place in the index changed because of one other page.
+    pub fn most_moved(&self) -> u32 {
+        self.newest.most_moved()
+    }
+
     /// Makes room for `unplaced` more frames, and for the links of `count` pages from
-    /// `first` on.
-    fn reserve(&mut self, unplaced: usize, first: usize, count: usize) -> Result<(), OutOfMemory> {
-        let Self {
-            newest,
-            hasher,
-            chunks,
-        } = self;
-        let hash = |&page: &u32| hasher.hash_one(link_of(chunks, page).map(Link::mfn));
-        newest
-            .try_reserve(unplaced, hash)
-            .map_err(|_| OutOfMemory)?;
-        let last = first + count.saturating_sub(1);
-        for chunk in first / LINKS_PER_CHUNK..=last / LINKS_PER_CHUNK {
-            let Some(chunk) = chunks.get_mut(chunk) else {
-                return Err(OutOfMemory);
-            };
-            if chunk.links.is_empty() {
-                chunk
-                    .links
-                    .try_reserve_exact(LINKS_PER_CHUNK)
-                    .map_err(|_| OutOfMemory)?;
-                chunk.links.resize(LINKS_PER_CHUNK, Link::FREE);
-            }
-        }
-        Ok(())
+    /// `first` on, at least one.
+    #[inline(never)]
+    fn reserve<F: Frame>(
+        &mut self,
+        unplaced: u32,
+        (first, count): (u32, u32),
+        pages: &Pages<F>,
+    ) -> Result<(), ReserveError> {
+        let links = &mut self.links;
+        self.newest
+            .reserve(unplaced, &mut OfFrames { pages, links })
+            .map_err(|_| ReserveError::OutOfMemory)?;
+        self.links.back(first, count)
     }
 
     /// The page is not free any more.
     pub fn hold(&mut self, index: u32) {
-        if let Some(chunk) = self.chunks.get_mut(index as usize / LINKS_PER_CHUNK) {
-            chunk.used += 1;
-        }
+        self.links.take(index);
     }
 
-    /// The page is free. Links that nobody needs are freed: they are nobody's quota.
+    /// The page is free.
     pub fn leave(&mut self, index: u32) {
-        if let Some(chunk) = self.chunks.get_mut(index as usize / LINKS_PER_CHUNK) {
-            chunk.used -= 1;
-            if chunk.used == 0 {
-                chunk.links = Vec::new();
-            }
+        self.links.free(index);
+    }
+
+    /// From now on the page is the newest of the frame that is pinned there.
+    /// [`Self::reserve`] has made room.
+    #[inline(never)]
+    pub fn link<F: Frame>(&mut self, index: u32, pages: &Pages<F>) {
+        if let Some(mut counted) = self.counted.get_mut(index as usize) {
+            *counted = false;
+        }
+        let links = &mut self.links;
+        if let Some(mfn) = pages.get(index).and_then(Page::mfn) {
+            self.newest.add(mfn, index, &mut OfFrames { pages, links });
         }
     }
 
-    fn link_mut(&mut self, index: u32) -> Option<&mut Link> {
-        let index = index as usize;
-        let chunk = self.chunks.get_mut(index / LINKS_PER_CHUNK)?;
-        chunk.links.get_mut(index % LINKS_PER_CHUNK)
-    }
-
-    fn newest(&self, mfn: Mfn) -> Option<u32> {
-        let hash = self.hasher.hash_one(Some(mfn));
-        let is_it = |&page: &u32| link_of(&self.chunks, page).map(Link::mfn) == Some(mfn);
-        self.newest.find(hash, is_it).copied()
-    }
-
-    /// From now on the page is the newest of its frame. [`Self::reserve`] has made room.
-    pub fn link(&mut self, mfn: Mfn, index: u32) {
-        let older = self.newest(mfn);
-        let hash = self.hasher.hash_one(Some(mfn));
-        if let Some(link) = self.link_mut(index) {
-            *link = Link {
-                frame: mfn.number(),
-                newer: NONE,
-                older: older.unwrap_or(NONE),
-            };
-        }
-        match older {
-            Some(older) => {
-                if let Some(place) = self.newest.find_mut(hash, |&page| page == older) {
-                    *place = index;
-                }
-                if let Some(link) = self.link_mut(older) {
-                    link.newer = index;
-                }
-            }
-            None => {
-                let Self {
-                    newest,
-                    hasher,
-                    chunks,
-                } = self;
-                let hash_of = |&page: &u32| hasher.hash_one(link_of(chunks, page).map(Link::mfn));
-                newest.insert_unique(hash, index, hash_of);
-            }
-        }
-    }
-
-    /// The page has the frame no longer.
-    pub fn unlink(&mut self, index: u32) {
-        let Some(&Link { newer, older, .. }) = link_of(&self.chunks, index) else {
-            return;
-        };
-        let Some(mfn) = link_of(&self.chunks, index).map(Link::mfn) else {
-            return;
-        };
-        if let Some(link) = self.link_mut(older) {
-            link.newer = newer;
-        }
-        if let Some(link) = self.link_mut(newer) {
-            link.older = older;
-        } else {
-            let hash = self.hasher.hash_one(Some(mfn));
-            if let Ok(mut entry) = self.newest.find_entry(hash, |&page| page == index) {
-                if older == NONE {
-                    entry.remove();
-                } else {
-                    *entry.get_mut() = older;
-                }
-            }
-        }
-        if let Some(link) = self.link_mut(index) {
-            *link = Link::FREE;
+    /// The page, whose frame is still pinned there, is not to be found any more.
+    #[inline(never)]
+    pub fn unlink<F: Frame>(&mut self, index: u32, pages: &Pages<F>) {
+        let links = &mut self.links;
+        if let Some(mfn) = pages.get(index).and_then(Page::mfn) {
+            let of = &mut OfFrames { pages, links };
+            self.newest.remove(mfn, index, of);
         }
     }
 
     /// Pages with this frame, newest first.
-    fn pages_with(&self, mfn: Mfn) -> impl Iterator<Item = u32> {
-        core::iter::successors(self.newest(mfn), |&index| {
-            let older = link_of(&self.chunks, index)?.older;
-            (older != NONE).then_some(older)
+    fn pages_with<F: Frame>(&self, mfn: Mfn, pages: &Pages<F>) -> impl Iterator<Item = u32> {
+        let links = &self.links;
+        let newest = self.newest.newest(mfn, &OfFrames { pages, links });
+        core::iter::successors(newest, |&index| {
+            let next = self.links.get(index)?.next;
+            (next != NONE).then_some(next)
         })
     }
 }
@@ -227,7 +151,7 @@ impl<H: Host> Context<H> {
             return Ok(range);
         }
         let count = usize::try_from(pages).map_err(|_| ReserveError::OutOfMemory)?;
-        let by_frame = ByFrame::new(count).map_err(|_| ReserveError::OutOfMemory)?;
+        let by_frame = ByFrame::new(count)?;
         let range = self.open(DfnRange {
             first: Dfn::new(0),
             count: pages,
@@ -242,12 +166,11 @@ impl<H: Host> Context<H> {
     }
 
     /// Makes room in the index by frame, if there is one.
-    pub(super) fn back_frames(&mut self, first: usize, count: usize) -> Result<(), ReserveError> {
-        let unplaced = self.unplaced as usize + count;
+    #[inline]
+    pub(super) fn back_frames(&mut self, first: u32, count: u32) -> Result<(), ReserveError> {
+        let unplaced = self.unplaced + count;
         self.by_frame.as_mut().map_or(Ok(()), |by_frame| {
-            by_frame
-                .reserve(unplaced, first, count)
-                .map_err(|_| ReserveError::OutOfMemory)
+            by_frame.reserve(unplaced, (first, count), &self.pages)
         })
     }
 
@@ -269,7 +192,7 @@ impl<H: Host> Context<H> {
     /// several.
     pub(super) fn index_at(&self, host: &H, dfn: Dfn) -> Option<u32> {
         if let Some(by_frame) = &self.by_frame {
-            let mut pages = by_frame.pages_with(Mfn::new(dfn.number()));
+            let mut pages = by_frame.pages_with(Mfn::new(dfn.number()), &self.pages);
             // Those before it are being made by other vcpus, or were given up.
             return pages
                 .by_ref()
@@ -294,7 +217,7 @@ impl<H: Host> Context<H> {
             return found.map(|found| found.mapping);
         };
         by_frame
-            .pages_with(Mfn::new(first.number()))
+            .pages_with(Mfn::new(first.number()), &self.pages)
             .take(MOST_LOOKED_AT)
             .filter_map(|index| self.found(index))
             .find(fits)
@@ -330,9 +253,9 @@ impl<H: Host> Context<H> {
             return Ok(());
         };
         for index in mapping.first..mapping.first + mapping.count {
-            let chunks = self.by_frame.as_ref().map(|by_frame| &by_frame.chunks);
-            let link = chunks.and_then(|chunks| link_of(chunks, index));
-            if link.is_none_or(|link| (link.frame & Link::COUNTED != 0) == counted) {
+            let by_frame = self.by_frame.as_ref();
+            let known = by_frame.and_then(|frames| frames.counted.get(index as usize));
+            if known.is_none_or(|known| *known == counted) {
                 continue;
             }
             let page = self.pages.get(index);
@@ -343,12 +266,10 @@ impl<H: Host> Context<H> {
             if !each(source, mfn)? {
                 continue;
             }
-            let link = self
-                .by_frame
-                .as_mut()
-                .and_then(|frames| frames.link_mut(index));
-            if let Some(link) = link {
-                link.frame ^= Link::COUNTED;
+            let by_frame = self.by_frame.as_mut();
+            let known = by_frame.and_then(|frames| frames.counted.get_mut(index as usize));
+            if let Some(mut known) = known {
+                *known = counted;
             }
         }
         Ok(())

@@ -12,23 +12,20 @@
 //! | [`records`] | the records of all pages |
 //! | [`page`] | one page and what keeps it in place |
 //! | [`handle`] | names of mappings |
-//! | [`index`] | from what is mapped to where |
 //! | [`identity`] | contexts whose device addresses are machine addresses |
 //! | [`find`] | look-ups by handle, device frame and guest frame |
 //! | [`neighbours`] | mappings of one page each that are made together |
 //! | [`pending`] | what waits for a flush |
 //! | [`window`] | mappings of any size |
 //! | [`hold`] | what keeps the frames of a window in place |
-//! | [`blocks`], [`chunks`] | lists that never move their elements |
+//! | [`chunks`] | a list that never moves its elements; another is in [`crate::blocks`] |
 
 mod address;
-mod blocks;
 mod chunks;
 mod find;
 mod handle;
 mod hold;
 mod identity;
-mod index;
 mod neighbours;
 mod page;
 mod pending;
@@ -41,10 +38,9 @@ use self::{
     address::Addresses,
     handle::{MappingState, Slots},
     identity::ByFrame,
-    index::Index,
     page::Page,
     pending::Extent,
-    records::Records,
+    records::{Pages, Records},
 };
 pub use self::{
     find::{Found, FoundSource, Mapping},
@@ -60,13 +56,11 @@ use super::quota::Quota;
 use crate::{
     addr::{Access, Dfn, DfnRange, Mfn},
     host::{FlushFlags, Host},
+    index::{Index, NONE},
 };
 
 /// Frames that the IOMMU is told of at a time. They are on Xen's stack.
 const FRAMES_PER_BATCH: usize = 32;
-
-/// End of a list.
-const NONE: u32 = u32::MAX;
 
 /// A mapping that is being made. Ends in [`Context::commit`],
 /// [`Context::withdraw_next`] or [`Context::abandon`].
@@ -108,12 +102,12 @@ pub struct Context<H: Host> {
     /// No new mappings.
     closed: bool,
     addresses: Addresses,
-    pages: Records<H::Frame>,
+    pages: Pages<H::Frame>,
     mappings: Slots,
     /// All handles have later generations.
     first_generation: u32,
     last_generation: u32,
-    by_source: Index,
+    by_source: Index<Source>,
     /// Device addresses are machine addresses.
     by_frame: Option<ByFrame>,
     pending: Chain,
@@ -128,6 +122,9 @@ pub struct Context<H: Host> {
 }
 
 impl<H: Host> Context<H> {
+    /// Bytes of the record of a page: 32 on Xen, where a frame is a number.
+    pub const RECORD_SIZE: usize = size_of::<Page<H::Frame>>();
+
     /// Nothing mapped, no memory used. Handles have later generations than
     /// `first_generation`: what [`Self::last_generation`] said of the context that had
     /// the same number before.
@@ -200,7 +197,8 @@ impl<H: Host> Context<H> {
 
     /// Most pages whose place in the index changed because of one other page.
     pub fn most_moved(&self) -> u32 {
-        self.by_source.most_moved()
+        let by_frame = self.by_frame.as_ref().map_or(0, ByFrame::most_moved);
+        self.by_source.most_moved().max(by_frame)
     }
 
     /// Frames pinned that will not come back.
@@ -258,10 +256,19 @@ impl<H: Host> Context<H> {
         let (first, range) = self.make_room(range, wanted, count)?;
         let slot = self.new_mapping(first, count, access)?;
         for index in first..first + count {
-            self.pages.reserve(index, slot);
+            self.reserve_page(index, slot);
         }
         self.count_reserved(first, count);
         Ok(Reservation { slot, first, range })
+    }
+
+    /// A free page, which has a record, becomes one of the mapping in `slot`, which is
+    /// being made.
+    #[inline]
+    fn reserve_page(&mut self, index: u32, slot: u32) {
+        if let Some(page) = self.pages.take(index) {
+            page.reserve(slot);
+        }
     }
 
     /// Finds `count` free device frames in a row, and makes sure that they have records
@@ -278,7 +285,7 @@ impl<H: Host> Context<H> {
             .map_err(|_| ReserveError::OutOfMemory)?;
         let first = self.find_place(range, wanted, count as usize)?;
         self.pages.back(first as u32, count)?;
-        self.back_frames(first, count as usize)?;
+        self.back_frames(first as u32, count)?;
         let dfn = range
             .first
             .checked_add(first as u64)

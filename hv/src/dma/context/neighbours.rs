@@ -39,7 +39,7 @@ impl<H: Host> Context<H> {
             .inspect_err(|_| quota.give_back(count))?;
         for nth in 0..count {
             match self.new_mapping(first + nth, 1, access) {
-                Ok(slot) => self.pages.reserve(first + nth, slot),
+                Ok(slot) => self.reserve_page(first + nth, slot),
                 Err(error) => {
                     self.count_reserved(first, nth);
                     quota.give_back(count - nth);

@@ -4,12 +4,13 @@
 //! There may be millions, so a record has to be small: what would be an enum in an enum in
 //! an enum, each with a word for which it is, is one.
 
-use super::{FoundSource, NONE};
+use super::{FoundSource, NONE, records::Record};
 use crate::{
     addr::{DomId, Gfn, GrantRef, Mfn},
     dma::unflushed::Unflushed,
     grant::Pin,
     host::{Flushed, Frame},
+    index::Links,
 };
 
 /// What keeps a frame in place while devices reach it.
@@ -122,22 +123,22 @@ enum Use<F> {
 #[derive(Debug)]
 pub(super) struct Page<F> {
     used: Use<F>,
-    /// Links of the lists that the index keeps: see [`super::index`].
-    pub newer: u32,
-    /// The same; and of a page that waits for a flush, the next one that does.
-    pub next: u32,
+    /// Those of the index by source. Of a page that waits for a flush, `next` is the next
+    /// one that does.
+    pub links: Links,
 }
 
 /// As large as on Xen, where a frame is a number: 128 of them in a page of memory.
 const _: () = assert!(size_of::<Page<core::num::NonZeroU64>>() == 32);
 
-impl<F> Page<F> {
-    pub const FREE: Self = Self {
+impl<F> Record for Page<F> {
+    const FREE: Self = Self {
         used: Use::Free,
-        newer: NONE,
-        next: NONE,
+        links: Links::NONE,
     };
+}
 
+impl<F> Page<F> {
     /// Becomes a part of the mapping in this slot, which is being made.
     pub fn reserve(&mut self, mapping: u32) {
         self.used = Use::Reserved { mapping };

@@ -5,6 +5,7 @@ use super::{Context, DmaPin, Mapping, NONE, Reservation};
 use crate::{
     addr::{Dfn, DfnRange},
     host::{FlushFlags, Flushed, Host},
+    index::Links,
 };
 
 /// Device frames that a flush must cover, and how.
@@ -82,8 +83,10 @@ impl<H: Host> Context<H> {
         };
         self.unlink(source, index);
         if let Some(page) = self.pages.get_mut(index) {
-            page.newer = NONE;
-            page.next = self.pending.head;
+            page.links = Links {
+                newer: NONE,
+                next: self.pending.head,
+            };
         }
         self.pending.head = index;
         self.pending.count += 1;
@@ -145,7 +148,7 @@ impl<H: Host> Context<H> {
     pub fn return_pending(&mut self, chain: Chain) {
         self.pending.extent.cover(chain.extent);
         let mut last = chain.head;
-        while let Some(next) = self.pages.get(last).map(|page| page.next) {
+        while let Some(next) = self.pages.get(last).map(|page| page.links.next) {
             if next == NONE {
                 break;
             }
@@ -153,7 +156,7 @@ impl<H: Host> Context<H> {
         }
         let head = self.pending.head;
         if let Some(page) = self.pages.get_mut(last) {
-            page.next = head;
+            page.links.next = head;
             self.pending.head = chain.head;
             self.pending.count += chain.count;
         }
@@ -164,7 +167,7 @@ impl<H: Host> Context<H> {
     pub fn take_flushed(&mut self, chain: &mut Chain, proof: &Flushed) -> Option<DmaPin<H::Frame>> {
         let index = chain.head;
         let page = self.pages.get_mut(index)?;
-        let next = page.next;
+        let next = page.links.next;
         let pin = page.take_flushed(proof)?;
         chain.head = next;
         chain.count -= 1;

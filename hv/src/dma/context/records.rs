@@ -1,45 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The records of a context's pages. Only pages near those in use have any.
+//! Records by the number of a page. Only pages near those in use have any.
 
 use alloc::vec::Vec;
 
 use super::{
     ReserveError,
+    page::{Page, Source},
+};
+use crate::{
     blocks::{Block, new_block},
-    page::Page,
+    host::Frame,
+    index::{Linked, LinkedMut, Links},
 };
 
-/// Pages whose records are allocated together: on Xen, where a record has 32 bytes, a page
-/// of memory. What is larger has an address range of its own there, and all CPUs flush
-/// their TLBs when it goes.
-const PAGES_PER_CHUNK: usize = 128;
-/// So many chunks without a used page keep their records.
+/// So many chunks without a used record keep their memory.
 const MOST_IDLE_CHUNKS: u32 = 4;
 
-/// The records of [`PAGES_PER_CHUNK`] pages, or none.
-struct Chunk<F> {
-    pages: Option<Block<Page<F>, PAGES_PER_CHUNK>>,
-    /// Pages that are not free.
+/// What there can be for each page.
+pub(super) trait Record {
+    /// That of a free page.
+    const FREE: Self;
+}
+
+/// The records of a context's pages, in chunks of a page of memory on Xen, where a record
+/// has 32 bytes. What is larger has an address range of its own there, and all CPUs flush
+/// their TLBs when it goes.
+pub(super) type Pages<F> = Records<Page<F>, 128>;
+
+/// Links by machine frame, in chunks of a page of memory too.
+pub(super) type FrameLinks = Records<Links, 512>;
+
+impl Record for Links {
+    const FREE: Self = Self::NONE;
+}
+
+/// The records of `N` pages, or none.
+struct Chunk<T, const N: usize> {
+    records: Option<Block<T, N>>,
+    /// Of pages that are not free.
     used: u32,
 }
 
-impl<F> Default for Chunk<F> {
-    fn default() -> Self {
-        Self {
-            pages: None,
-            used: 0,
-        }
-    }
-}
-
-/// Records of pages, by their indices in the context.
-pub(super) struct Records<F> {
-    chunks: Vec<Chunk<F>>,
+/// Records of pages, by their indices in the context, `N` at a time.
+pub(super) struct Records<T, const N: usize> {
+    chunks: Vec<Chunk<T, N>>,
     /// Chunks with records of which none is used.
     idle_chunks: u32,
 }
 
-impl<F> Records<F> {
+impl<T: Record, const N: usize> Records<T, N> {
     /// Of no pages.
     pub const NONE: Self = Self {
         chunks: Vec::new(),
@@ -48,77 +57,75 @@ impl<F> Records<F> {
 
     /// Of `count` pages, none of which has any.
     pub fn of(count: usize) -> Result<Self, ReserveError> {
-        let chunks = count.div_ceil(PAGES_PER_CHUNK);
+        let chunks = count.div_ceil(N);
         let mut records = Self::NONE;
         records
             .chunks
             .try_reserve_exact(chunks)
             .map_err(|_| ReserveError::OutOfMemory)?;
-        records.chunks.resize_with(chunks, Chunk::default);
+        records.chunks.resize_with(chunks, || Chunk {
+            records: None,
+            used: 0,
+        });
         Ok(records)
     }
 
     /// Pages that have records, used or not.
     pub fn count(&self) -> usize {
-        let backed = self.chunks.iter().filter(|chunk| chunk.pages.is_some());
-        backed.count() * PAGES_PER_CHUNK
+        let backed = self.chunks.iter().filter(|chunk| chunk.records.is_some());
+        backed.count() * N
     }
 
     /// The record of a page.
     #[inline]
-    pub fn get(&self, index: u32) -> Option<&Page<F>> {
+    pub fn get(&self, index: u32) -> Option<&T> {
         let index = index as usize;
-        let chunk = self.chunks.get(index / PAGES_PER_CHUNK)?;
-        chunk.pages.as_ref()?.get(index % PAGES_PER_CHUNK)
+        let chunk = self.chunks.get(index / N)?;
+        chunk.records.as_ref()?.get(index % N)
     }
 
     /// The same.
     #[inline]
-    pub fn get_mut(&mut self, index: u32) -> Option<&mut Page<F>> {
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         let index = index as usize;
-        let chunk = self.chunks.get_mut(index / PAGES_PER_CHUNK)?;
-        chunk.pages.as_mut()?.get_mut(index % PAGES_PER_CHUNK)
+        let chunk = self.chunks.get_mut(index / N)?;
+        chunk.records.as_mut()?.get_mut(index % N)
     }
 
     /// Makes sure that `count` pages from `first` on, at least one, have records.
     pub fn back(&mut self, first: u32, count: u32) -> Result<(), ReserveError> {
         let (first, last) = (first as usize, first as usize + count as usize - 1);
-        for chunk in first / PAGES_PER_CHUNK..=last / PAGES_PER_CHUNK {
+        for chunk in first / N..=last / N {
             let chunk = self.chunks.get_mut(chunk).ok_or(ReserveError::OutOfRange)?;
-            if chunk.pages.is_none() {
-                let pages = new_block(|| Page::FREE).map_err(|_| ReserveError::OutOfMemory)?;
-                chunk.pages = Some(pages);
+            if chunk.records.is_none() {
+                let records = new_block(|| T::FREE).map_err(|_| ReserveError::OutOfMemory)?;
+                chunk.records = Some(records);
                 self.idle_chunks += 1;
             }
         }
         Ok(())
     }
 
-    /// A free page, which has a record, becomes one of the mapping in `slot`, which is
-    /// being made.
-    pub fn reserve(&mut self, index: u32, slot: u32) {
-        let Some(chunk) = self.chunks.get_mut(index as usize / PAGES_PER_CHUNK) else {
-            return;
-        };
+    /// A free page, which has a record, is in use from now on: its record.
+    #[inline]
+    pub fn take(&mut self, index: u32) -> Option<&mut T> {
+        let index = index as usize;
+        let chunk = self.chunks.get_mut(index / N)?;
         if chunk.used == 0 {
             self.idle_chunks -= 1;
         }
         chunk.used += 1;
-        let pages = chunk.pages.as_mut();
-        if let Some(page) = pages.and_then(|pages| pages.get_mut(index as usize % PAGES_PER_CHUNK))
-        {
-            page.reserve(slot);
-        }
+        chunk.records.as_mut()?.get_mut(index % N)
     }
 
     /// A page becomes free. False: it has no record. Records that nobody uses are freed,
     /// but for a few: memory that is no mapping's is nobody's quota.
     pub fn free(&mut self, index: u32) -> bool {
-        let Some(page) = self.get_mut(index) else {
+        let Some(record) = self.get_mut(index) else {
             return false;
         };
-        *page = Page::FREE;
-        let Some(chunk) = self.chunks.get_mut(index as usize / PAGES_PER_CHUNK) else {
+        *record = T::FREE;
+        let Some(chunk) = self.chunks.get_mut(index as usize / N) else {
             return false;
         };
         chunk.used -= 1;
@@ -126,9 +133,26 @@ impl<F> Records<F> {
             if self.idle_chunks < MOST_IDLE_CHUNKS {
                 self.idle_chunks += 1;
             } else {
-                chunk.pages = None;
+                chunk.records = None;
             }
         }
         true
+    }
+}
+
+impl<F: Frame> Linked for Pages<F> {
+    type Key = Source;
+
+    #[inline]
+    fn read(&self, page: u32) -> Option<(Option<Source>, Links)> {
+        let page = self.get(page)?;
+        Some((page.source(), page.links))
+    }
+}
+
+impl<F: Frame> LinkedMut for Pages<F> {
+    #[inline]
+    fn links_mut(&mut self, page: u32) -> Option<&mut Links> {
+        Some(&mut self.get_mut(page)?.links)
     }
 }

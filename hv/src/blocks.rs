@@ -9,10 +9,10 @@ use alloc::{boxed::Box, vec::Vec};
 use crate::host::OutOfMemory;
 
 /// `N` elements.
-pub(super) type Block<T, const N: usize> = Box<[T; N]>;
+pub(crate) type Block<T, const N: usize> = Box<[T; N]>;
 
 /// A block full of what `fill` makes.
-pub(super) fn new_block<T, const N: usize>(
+pub(crate) fn new_block<T, const N: usize>(
     fill: impl FnMut() -> T,
 ) -> Result<Block<T, N>, OutOfMemory> {
     let mut elements = Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn new_block<T, const N: usize>(
 }
 
 /// The list.
-pub(super) struct Blocks<T, const N: usize> {
+pub(crate) struct Blocks<T, const N: usize> {
     blocks: Vec<Block<T, N>>,
 }
 
