@@ -17,7 +17,8 @@ static struct mailbox {
     enum order order;
     grant_ref_t ref;
     domid_t grantee;
-    unsigned int page, readonly;
+    unsigned long gfn;
+    unsigned int nr, readonly;
     unsigned int cmd, count;
     long result;
     uint64_t elements[REMOTE_ELEMENTS / sizeof(uint64_t)];
@@ -46,9 +47,9 @@ static void obey(void)
     switch ( mailbox.order )
     {
     case GRANT:
-        gnttab_grant_access(mailbox.ref, mailbox.grantee,
-                            virt_to_gfn(pages[mailbox.page]),
-                            mailbox.readonly);
+        for ( unsigned int i = 0; i < mailbox.nr; i++ )
+            gnttab_grant_access(mailbox.ref + i, mailbox.grantee,
+                                mailbox.gfn + i, mailbox.readonly);
         break;
 
     case WITHDRAW:
@@ -185,11 +186,18 @@ void remote_grant(grant_ref_t ref, unsigned int nth, unsigned int readonly)
 void remote_grant_to(grant_ref_t ref, domid_t domid, unsigned int nth,
                      unsigned int readonly)
 {
+    remote_grant_frames(ref, domid, virt_to_gfn(pages[nth]), 1, readonly);
+}
+
+void remote_grant_frames(grant_ref_t ref, domid_t domid, unsigned long gfn,
+                         unsigned int nr, unsigned int readonly)
+{
     struct mailbox *mail = mailbox_window();
 
     mail->ref = ref;
     mail->grantee = domid;
-    mail->page = nth;
+    mail->gfn = gfn;
+    mail->nr = nr;
     mail->readonly = readonly;
     give(GRANT);
 }

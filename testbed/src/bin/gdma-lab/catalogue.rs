@@ -12,6 +12,7 @@ use regex::Regex;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::acpi::VIRTUAL_SIZES;
 use crate::artefact::{self, Artefact};
 use crate::console::GuestResult;
 use crate::counting::Phase;
@@ -92,6 +93,8 @@ struct Config {
     qemu_args: Vec<String>,
     #[serde(default)]
     xen_args: String,
+    /// What the firmware's IVRS table is made to say of devices' addresses: how many bits they have.
+    ivrs_virtual_bits: Option<u8>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -362,6 +365,17 @@ fn join_args(parts: &[&str]) -> String {
         .join(" ")
 }
 
+/// A size that the IVRS table can name.
+fn virtual_size(user: &str, bits: Option<u8>) -> Result<Option<u8>, CatalogueError> {
+    match bits {
+        Some(bits) if !VIRTUAL_SIZES.contains(&bits) => Err(CatalogueError::Contradiction {
+            user: user.to_owned(),
+            fault: format!("`ivrs_virtual_bits` is {bits}, not one of {VIRTUAL_SIZES:?}"),
+        }),
+        _ => Ok(bits),
+    }
+}
+
 fn compile(user: &str, patterns: &[String]) -> Result<Vec<Regex>, CatalogueError> {
     let compile_one = |pattern: &String| {
         Regex::new(pattern).map_err(|cause| CatalogueError::Pattern {
@@ -510,6 +524,7 @@ impl File {
             xen_args: join_args(&[&arch.xen_args, &config.xen_args, xen_args]),
             guest,
             modules,
+            ivrs_virtual_bits: virtual_size(&config_user, config.ivrs_virtual_bits)?,
         })
     }
 

@@ -126,6 +126,22 @@ fn mistakes_are_found_at_once_and_told_in_one_line() {
 }
 
 #[test]
+fn an_address_size_is_one_that_the_table_can_name() {
+    let sized = |bits| {
+        parse(&format!(
+            "[config.c4]\narch = 'x86_64'\nxen = 'xen'\nivrs_virtual_bits = {bits}\n\
+             [[test]]\nname = 'q'\nabout = ''\nruns = [{{ config = 'c4', env = 'pv64' }}]"
+        ))
+    };
+    let catalogue = sized(48).unwrap();
+    assert_eq!(catalogue.runs[0].machine.ivrs_virtual_bits, Some(48));
+    assert_eq!(
+        sized(47).unwrap_err().to_string(),
+        "lab.toml: config c4: `ivrs_virtual_bits` is 47, not one of [32, 40, 48, 64]"
+    );
+}
+
+#[test]
 fn selection_is_by_test_or_by_run() {
     let catalogue = two_tests();
     assert_eq!(

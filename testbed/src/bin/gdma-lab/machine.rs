@@ -5,9 +5,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Result;
 use thiserror::Error;
 
 use crate::artefact::BuiltFile;
+use crate::firmware::Correction;
 
 /// The oldest QEMU whose AMD-Vi remaps DMA.
 const OLDEST_QEMU: u32 = 10;
@@ -44,6 +46,8 @@ pub struct Machine {
     pub guest: Option<Guest>,
     /// What Xen gets besides.
     pub modules: Vec<BuiltFile>,
+    /// How many bits devices' addresses have, where the firmware's IVRS table should say so.
+    pub ivrs_virtual_bits: Option<u8>,
 }
 
 /// Where the console goes.
@@ -61,6 +65,14 @@ impl Machine {
         std::iter::once(&self.xen)
             .chain(self.guest.iter().map(|guest| &guest.elf))
             .chain(&self.modules)
+    }
+
+    /// What has to be corrected of the firmware's tables.
+    pub fn correction(&self, root: &Path) -> Result<Option<Correction>> {
+        let xen = root.join(&self.xen.path);
+        self.ivrs_virtual_bits
+            .map(|bits| Correction::before(&xen, bits))
+            .transpose()
     }
 
     /// QEMU's arguments, its name not included. Paths stay relative to the repository's root.
@@ -202,6 +214,7 @@ mod tests {
                 args: String::new(),
             }),
             modules: Vec::new(),
+            ivrs_virtual_bits: None,
         }
     }
 

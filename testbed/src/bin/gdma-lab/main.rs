@@ -7,6 +7,7 @@
 //! | [`artefact`] | files others build, and the make target that builds each |
 //! | [`stale`] | which of those are older than what they are made from |
 //! | [`machine`] | QEMU's command line and version |
+//! | [`firmware`], [`gdb`], [`acpi`] | tables corrected before Xen reads them: QEMU's debugger, its protocol, the tables; the latter two pure |
 //! | [`process`] | one QEMU process: console, time limit, certain end |
 //! | [`console`], [`verdict`] | what a log says, and whether that is a pass; pure |
 //! | [`report`] | result lines, totals, JUnit XML |
@@ -23,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acpi;
 mod artefact;
 mod attribution;
 mod bench;
@@ -33,6 +35,8 @@ mod counting;
 mod demo;
 mod entered;
 mod figures;
+mod firmware;
+mod gdb;
 mod linux;
 mod machine;
 mod operations;

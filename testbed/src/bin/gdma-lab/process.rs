@@ -11,9 +11,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::firmware::{Correction, Patience, QemusEnd, debugger_link};
 use crate::machine::{Machine, Serial};
 use crate::verdict::Ending;
 
@@ -50,7 +51,7 @@ impl StopWish {
     }
 
     #[cfg(test)]
-    fn make(&self) {
+    pub fn make(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
@@ -75,6 +76,8 @@ pub struct Launch<'a> {
     /// The console log; QEMU's own complaints go beside it, with the ending `.qemu`.
     pub log: PathBuf,
     pub timeout: Duration,
+    /// Made before Xen runs; for QEMU only.
+    pub correction: Option<Correction>,
 }
 
 /// What became of a process.
@@ -104,6 +107,7 @@ pub fn boot(
             args,
             log,
             timeout,
+            correction: machine.correction(root)?,
         },
         stop,
         watch,
@@ -125,11 +129,15 @@ pub fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(complaints);
-    let mut qemu = Qemu::start(command, launch.program)?;
+    let last_deadline = start + launch.timeout;
+    let patience = Patience {
+        deadline: Some(last_deadline),
+        stop,
+    };
+    let mut qemu = Qemu::start(launch, command, patience)?;
     let lines = qemu.console_lines()?;
 
     let mut console = String::new();
-    let last_deadline = start + launch.timeout;
     let mut deadline = last_deadline;
     let mut cut_short = None;
     loop {
@@ -193,9 +201,14 @@ pub fn boot_on_terminal(
         args,
         log: log.to_owned(),
         timeout: Duration::MAX,
+        correction: machine.correction(root)?,
+    };
+    let patience = Patience {
+        deadline: None,
+        stop,
     };
     // In the runner's own process group, or the terminal would not let it read.
-    let mut qemu = Qemu::start(guarded(&launch), launch.program)?;
+    let mut qemu = Qemu::start(&launch, guarded(&launch), patience)?;
     loop {
         if let Some(status) = qemu.0.try_wait()? {
             return Ok(ending_of(status));
@@ -267,8 +280,30 @@ fn ending_of(status: ExitStatus) -> Ending {
 struct Qemu(Child);
 
 impl Qemu {
-    fn start(mut command: Command, program: &str) -> Result<Self> {
-        match command.spawn() {
+    /// Start it, and correct its machine's tables if that is asked for. Should QEMU end or patience be
+    /// lost meanwhile, it is for the caller to see.
+    fn start(launch: &Launch<'_>, mut command: Command, patience: Patience<'_>) -> Result<Self> {
+        let Some(correction) = launch.correction else {
+            return Self::spawn(launch.program, command, None);
+        };
+        let (link, qemus_end) = debugger_link()?;
+        command.args(qemus_end.qemu_args());
+        let qemu = Self::spawn(launch.program, command, Some(qemus_end))?;
+        correction
+            .make(link, patience)
+            .with_context(|| launch.log.display().to_string())?;
+        Ok(qemu)
+    }
+
+    fn spawn(program: &str, mut command: Command, inherits: Option<QemusEnd>) -> Result<Self> {
+        // What one QEMU inherits must not be open in another, which would keep it open.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let spawned = match inherits {
+            Some(end) => end.inherited(|| command.spawn())?,
+            None => command.spawn(),
+        };
+        match spawned {
             Ok(child) => Ok(Self(child)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 bail!("setpriv is not installed (Debian: util-linux); it starts {program}")
@@ -353,6 +388,7 @@ mod tests {
             args: vec!["-c".into(), script.into()],
             log: "logs/x.log".into(),
             timeout,
+            correction: None,
         };
         let finished = run(&launch, stop, watch).unwrap();
         assert_eq!(

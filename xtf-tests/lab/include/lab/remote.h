@@ -45,6 +45,13 @@ void remote_grant(grant_ref_t ref, unsigned int nth, unsigned int readonly);
 void remote_grant_to(grant_ref_t ref, domid_t domid, unsigned int nth,
                      unsigned int readonly);
 
+/*
+ * The same with @nr of its frames, from @gfn on, and as many references, from
+ * @ref on.  What this domain has at an address, it has a copy of there.
+ */
+void remote_grant_frames(grant_ref_t ref, domid_t domid, unsigned long gfn,
+                         unsigned int nr, unsigned int readonly);
+
 /* It takes the permission out of the entry, in use or not. */
 void remote_withdraw(grant_ref_t ref);
 

@@ -258,6 +258,7 @@ impl File {
             xen_args: format!("{} {}", self.machine.xen_args, dom0.xen_args),
             guest: None,
             modules: Vec::new(),
+            ivrs_virtual_bits: None,
         }
     }
 }
