@@ -19,7 +19,7 @@ use crate::{domain::XenDomainRef, ffi, page::XenFrame};
 /// # Invariants
 ///
 /// `at` is where Xen has mapped the pages of `frames`, in this order, and nothing else;
-/// this value alone owns the mapping. The frames have writable-type references.
+/// this value alone owns the mapping. The frames were pinned to be written.
 pub(crate) struct XenMapped {
     at: NonNull<c_void>,
     frames: Vec<XenFrame>,
@@ -32,7 +32,7 @@ unsafe impl Send for XenMapped {}
 unsafe impl Sync for XenMapped {}
 
 impl XenMapped {
-    /// Maps the pages, which have writable-type references.
+    /// Maps the pages, which were pinned to be written.
     pub(crate) fn new(frames: Vec<XenFrame>) -> Result<Self, OutOfMemory> {
         let mut mfns = Vec::new();
         mfns.try_reserve_exact(frames.len())
