@@ -81,7 +81,7 @@ impl XenFrame {
         self.0.get() >> TAG_BITS
     }
 
-    /// See [`hv::host::Host::pin_gfn`].
+    /// See [`hv::host::Frames::pin_gfn`].
     #[inline(always)]
     pub(crate) fn pin_gfn(
         owner: &XenDomain,
@@ -110,7 +110,7 @@ impl XenFrame {
         }
     }
 
-    /// See [`hv::host::Host::pin_again`].
+    /// See [`hv::host::Frames::pin_again`].
     #[inline(always)]
     pub(crate) fn pin_again(
         owner: &XenDomain,
@@ -125,7 +125,7 @@ impl XenFrame {
         }
     }
 
-    /// See [`hv::host::Host::pin_mfn`].
+    /// See [`hv::host::Frames::pin_mfn`].
     #[inline(always)]
     pub(crate) fn pin_mfn(mfn: Mfn) -> Result<(XenDomainRef, Self), FrameError> {
         const NOT_MEMORY: usize = ffi::PIN_NOT_MEMORY as usize;
@@ -234,7 +234,7 @@ pub(crate) struct XenFrameRun {
 }
 
 impl XenFrameRun {
-    /// See [`hv::host::Host::pin_run`].
+    /// See [`hv::host::Frames::pin_run`].
     pub(crate) fn pin(
         owner: &XenDomain,
         gfn: Gfn,
@@ -316,7 +316,7 @@ impl Drop for XenFrameRun {
 pub(crate) struct XenLoosePage(u64);
 
 impl XenLoosePage {
-    /// See [`hv::host::Host::steal_page`].
+    /// See [`hv::host::Transfers::steal_page`].
     #[inline(always)]
     pub(crate) fn steal(owner: &XenDomain, gfn: Gfn) -> Result<Self, StealError> {
         // SAFETY: a live domain.
@@ -329,7 +329,7 @@ impl XenLoosePage {
         }
     }
 
-    /// See [`hv::host::Host::offer_page`].
+    /// See [`hv::host::Transfers::offer_page`].
     #[inline(always)]
     pub(crate) fn offer(
         self,
@@ -372,7 +372,7 @@ pub(crate) struct XenOfferedPage<'a> {
 }
 
 impl XenOfferedPage<'_> {
-    /// See [`hv::host::Host::give_page`].
+    /// See [`hv::host::Transfers::give_page`].
     #[inline(always)]
     pub(crate) fn give(self, gfn: Gfn) -> Given {
         let (mfn, receiver) = (self.mfn, self.receiver);

@@ -25,7 +25,9 @@ use hashbrown::HashMap;
 
 use crate::{
     addr::{Access, Dfn, Mfn},
-    host::{Domain, FlushFlags, Frame, FrameError, Host, IoTables, IommuError, OutOfMemory},
+    host::{
+        Domain, FlushFlags, Frame, FrameError, Frames, Host, IoTables, IommuError, OutOfMemory,
+    },
     sync::{Rank, SpinLock},
 };
 
@@ -266,7 +268,7 @@ impl<F: Frame> Record<F> {
 }
 
 /// By frame number.
-type Records<H> = HashMap<u64, Record<<H as Host>::Frame>>;
+type Records<H> = HashMap<u64, Record<<H as Frames>::Frame>>;
 
 /// The counts of one holder.
 pub struct Identity<H: Host> {
