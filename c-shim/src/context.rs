@@ -108,7 +108,7 @@ mod x86 {
             unsafe { ffi::gdma_context_tables(self.0.as_ptr()) }
         }
 
-        /// See [`hv::host::Host::most_contexts`].
+        /// See [`hv::host::Contexts::most_contexts`].
         pub(crate) fn most() -> u32 {
             ffi::gdma_context_limit()
         }

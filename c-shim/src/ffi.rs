@@ -141,7 +141,12 @@ unsafe extern "C" {
     pub(crate) static gdma_tracing: *const bool;
 
     // pages.c
-    pub(crate) fn gdma_page_again(owner: *mut Domain, mfn: u64, take_type: bool) -> c_int;
+    pub(crate) fn gdma_page_again(
+        owner: *mut Domain,
+        mfn: u64,
+        write: bool,
+        take_type: bool,
+    ) -> c_int;
     pub(crate) safe fn gdma_page_of_mfn(mfn: u64) -> *mut GrantTable;
     pub(crate) fn gdma_page_put(mfn: u64);
     pub(crate) fn gdma_page_put_and_type(mfn: u64);

@@ -81,7 +81,7 @@ impl XenFrame {
         self.0.get() >> TAG_BITS
     }
 
-    /// See [`hv::host::Host::pin_gfn`].
+    /// See [`hv::host::Frames::pin_gfn`].
     #[inline(always)]
     pub(crate) fn pin_gfn(
         owner: &XenDomain,
@@ -110,23 +110,24 @@ impl XenFrame {
         }
     }
 
-    /// See [`hv::host::Host::pin_again`].
+    /// See [`hv::host::Frames::pin_again`].
     #[inline(always)]
     pub(crate) fn pin_again(
         owner: &XenDomain,
         mfn: Mfn,
+        write: bool,
         take_type: bool,
     ) -> Result<Self, FrameError> {
         let take_type = take_type && !owner.is_translated();
         // SAFETY: a live domain, any frame number.
-        match unsafe { ffi::gdma_page_again(owner.as_ptr(), mfn.number(), take_type) } {
+        match unsafe { ffi::gdma_page_again(owner.as_ptr(), mfn.number(), write, take_type) } {
             // SAFETY: on success the references asked for are ours.
             ffi::PIN_OKAY => Ok(unsafe { Self::new(mfn.number(), take_type) }),
             error => Err(pin_error(error)),
         }
     }
 
-    /// See [`hv::host::Host::pin_mfn`].
+    /// See [`hv::host::Frames::pin_mfn`].
     #[inline(always)]
     pub(crate) fn pin_mfn(mfn: Mfn) -> Result<(XenDomainRef, Self), FrameError> {
         const NOT_MEMORY: usize = ffi::PIN_NOT_MEMORY as usize;
@@ -235,7 +236,7 @@ pub(crate) struct XenFrameRun {
 }
 
 impl XenFrameRun {
-    /// See [`hv::host::Host::pin_run`].
+    /// See [`hv::host::Frames::pin_run`].
     pub(crate) fn pin(
         owner: &XenDomain,
         gfn: Gfn,
@@ -329,7 +330,7 @@ impl Drop for XenFrameRun {
 pub(crate) struct XenLoosePage(u64);
 
 impl XenLoosePage {
-    /// See [`hv::host::Host::steal_page`].
+    /// See [`hv::host::Transfers::steal_page`].
     #[inline(always)]
     pub(crate) fn steal(owner: &XenDomain, gfn: Gfn) -> Result<Self, StealError> {
         // SAFETY: a live domain.
@@ -342,7 +343,7 @@ impl XenLoosePage {
         }
     }
 
-    /// See [`hv::host::Host::offer_page`].
+    /// See [`hv::host::Transfers::offer_page`].
     #[inline(always)]
     pub(crate) fn offer(
         self,
@@ -385,7 +386,7 @@ pub(crate) struct XenOfferedPage<'a> {
 }
 
 impl XenOfferedPage<'_> {
-    /// See [`hv::host::Host::give_page`].
+    /// See [`hv::host::Transfers::give_page`].
     #[inline(always)]
     pub(crate) fn give(self, gfn: Gfn) -> Given {
         let (mfn, receiver) = (self.mfn, self.receiver);

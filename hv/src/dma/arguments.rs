@@ -13,14 +13,14 @@ use hypercall_abi::{
 
 use crate::{
     addr::{Access, Gfn, GuestPtr},
-    host::{ElementsAt, FrameError, Host, IoMemory, OutOfMemory},
+    host::{ElementsAt, FrameError, GuestMemory, Host, IoMemory, Locks, OutOfMemory},
     hypercall::batch::Place,
     state::DomainState,
     sync::{Rank, SpinLock},
 };
 
 /// What a vcpu has registered.
-type Area<H> = <H as Host>::Shared<<H as Host>::MappedMemory>;
+type Area<H> = <H as Locks>::Shared<<H as GuestMemory>::MappedMemory>;
 
 /// The argument areas of a domain's vcpus.
 pub(super) struct Areas<H: Host> {

@@ -8,7 +8,7 @@ use hypercall_abi::command::XEN_GDMA_CONTEXT_DEFAULT;
 use super::{Dma, attach::CreateError, context::Context};
 use crate::{
     addr::Dfn,
-    host::{Content, Host, IoTables, OutOfMemory},
+    host::{Content, Host, IoTables, Locks, OutOfMemory},
     sync::{Rank, ReadWriteLock, SpinLock},
 };
 
@@ -77,7 +77,7 @@ impl<H: Host> Space<H> {
 }
 
 /// A space that more than one vcpu may be at work on.
-pub type SharedSpace<H> = <H as Host>::Shared<Space<H>>;
+pub type SharedSpace<H> = <H as Locks>::Shared<Space<H>>;
 
 /// What is at a number that is not the default context's.
 enum Slot<H: Host> {

@@ -24,7 +24,9 @@
 use super::frame_records::FrameRecords;
 use crate::{
     addr::{Access, Dfn, Mfn},
-    host::{Domain, FlushFlags, Frame, FrameError, Host, IoTables, IommuError, OutOfMemory},
+    host::{
+        Domain, FlushFlags, Frame, FrameError, Frames, Host, IoTables, IommuError, OutOfMemory,
+    },
     sync::{Rank, SpinLock},
 };
 
@@ -151,7 +153,7 @@ impl<F: Frame> Record<F> {
         write: bool,
     ) -> Result<Option<F>, IdentityError> {
         let pin = |typed| {
-            host.pin_again(granter, mfn, typed)
+            host.pin_again(granter, mfn, typed, typed)
                 .map_err(IdentityError::Frame)
         };
         match (!self.mapped.any(), write && self.mapped.writing == 0) {
@@ -263,7 +265,7 @@ impl<F: Frame> Record<F> {
 }
 
 /// By frame number.
-type Records<H> = FrameRecords<Record<<H as Host>::Frame>>;
+type Records<H> = FrameRecords<Record<<H as Frames>::Frame>>;
 
 /// The counts of one holder.
 pub struct Identity<H: Host> {

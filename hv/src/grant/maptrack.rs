@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::{active::PinKind, table::TableError};
 use crate::{
     addr::{DomId, GrantRef},
-    host::Host,
+    host::{Frames, Host},
     sync::{Rank, SpinLock},
 };
 
@@ -93,7 +93,7 @@ struct Shard<H: Host> {
 }
 
 /// One frame's worth of records.
-type Chunk<H> = Box<[Slot<<H as Host>::Frame>; RECORDS_PER_FRAME as usize]>;
+type Chunk<H> = Box<[Slot<<H as Frames>::Frame>; RECORDS_PER_FRAME as usize]>;
 
 impl<H: Host> Shard<H> {
     fn len(&self) -> usize {

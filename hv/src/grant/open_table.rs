@@ -3,12 +3,12 @@
 
 use super::table::Frames;
 use crate::{
-    host::{Domain, Host},
+    host::{Domain, Host, Locks},
     sync::ReadWriteLock,
 };
 
 type ReadGuard<'a, H> =
-    <<H as Host>::ReadWrite<Frames<H>> as ReadWriteLock<Frames<H>>>::ReadGuard<'a>;
+    <<H as Locks>::ReadWrite<Frames<H>> as ReadWriteLock<Frames<H>>>::ReadGuard<'a>;
 
 /// A domain as granter, and its table if it has one, which is locked for reading.
 pub struct OpenTable<'a, H: Host> {

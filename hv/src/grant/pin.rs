@@ -289,7 +289,7 @@ fn pin_beside<H: Host>(
     if request.purpose == Purpose::Map && active.part.is_for_copies_only() {
         return Err(PinError::ForCopiesOnly);
     }
-    let frame = host.pin_again(granter, active.mfn, usage.take_type);
+    let frame = host.pin_again(granter, active.mfn, usage.write, usage.take_type);
     let frame = frame.map_err(PinError::Frame)?;
     active.pins = pins;
     seen.mfn = active.mfn;
@@ -322,7 +322,7 @@ fn pin_again<H: Host>(
     let frame = if first_writer && request.purpose == Purpose::Copy {
         pin_same(host, granter, shared, active, usage, head)
     } else {
-        host.pin_again(granter, active.mfn, usage.take_type)
+        host.pin_again(granter, active.mfn, usage.write, usage.take_type)
             .map_err(PinError::Frame)
     };
     let frame = frame.map_err(|error| give_up(frames, granter, index, active.pins, error))?;

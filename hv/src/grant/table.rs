@@ -15,7 +15,7 @@ use hypercall_abi::{
 use super::{active::ActiveEntry, entry::SharedEntry, identity::Identity, maptrack::Maptrack};
 use crate::{
     addr::{DomId, Gfn, GrantRef, Mfn, PAGE_SIZE},
-    host::{Domain, Host, OutOfMemory, SharedPage, UnshareError},
+    host::{Domain, Host, Locks, OutOfMemory, SharedPage, UnshareError},
     sync::{Rank, ReadWriteLock, SpinLock},
 };
 
@@ -97,7 +97,7 @@ impl From<OutOfMemory> for TableError {
 }
 
 /// Some active entries: a page of them in Xen.
-type ActiveFrame<H> = Box<[<H as Host>::Spin<ActiveEntry>; ACTIVE_PER_FRAME]>;
+type ActiveFrame<H> = Box<[<H as Locks>::Spin<ActiveEntry>; ACTIVE_PER_FRAME]>;
 
 /// The part of a table that its read-write lock protects.
 pub struct Frames<H: Host> {
@@ -144,7 +144,7 @@ pub(super) struct LockedEntry<'a, H: Host> {
 /// Write access to a table's frames, held while one of them is put into the
 /// guest's address space.
 pub type FramesWriteGuard<'a, H> =
-    <<H as Host>::ReadWrite<Frames<H>> as ReadWriteLock<Frames<H>>>::WriteGuard<'a>;
+    <<H as Locks>::ReadWrite<Frames<H>> as ReadWriteLock<Frames<H>>>::WriteGuard<'a>;
 
 impl<H: Host> Frames<H> {
     fn number(&self) -> u32 {

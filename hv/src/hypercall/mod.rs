@@ -30,7 +30,7 @@ impl Answer {
         i64::try_from(value).map_or_else(|_| Errno::Range.into(), Self)
     }
 
-    /// For implementations of [`crate::host::Host::continue_call`] alone.
+    /// For implementations of [`crate::host::Execution::continue_call`] alone.
     pub const fn continued(register: i64) -> Self {
         Self(register)
     }

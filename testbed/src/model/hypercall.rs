@@ -4,7 +4,7 @@
 
 use hv::{
     addr::GuestPtr,
-    host::Host,
+    host::Domains,
     hypercall::{Answer, Call, Hypercall, grant_dma, grant_table},
 };
 use hypercall_abi::{
@@ -88,7 +88,7 @@ impl Machine {
         let answer = match number {
             Hypercall::GrantDma => grant_dma::dispatch(self, cmd, GuestPtr(at), count),
             Hypercall::GrantTable => {
-                let caller = &*Host::current(self);
+                let caller = &*Domains::current(self);
                 let at = GuestPtr(at);
                 let answer = grant_table::dispatch(self, caller, self.layout, cmd, at, count);
                 assert_none_held("end of the hypercall");

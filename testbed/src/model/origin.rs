@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Where the elements of a call came from.
 
-use hv::host::{ElementsAt, GuestFault, Host, MappedMemory, Origin};
+use hv::host::{ElementsAt, GuestFault, GuestMemory, MappedMemory, Origin};
 
 use super::machine::Machine;
 

@@ -186,7 +186,8 @@ extern const bool *const gdma_tracing;
  * pages.c. Rust knows a page by its frame number: that of a page it holds a
  * reference to is valid.
  */
-int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type);
+int gdma_page_again(struct domain *owner, uint64_t mfn, bool write,
+                    bool take_type);
 struct grant_table *gdma_page_of_mfn(uint64_t mfn);
 void gdma_page_put(uint64_t mfn);
 void gdma_page_put_and_type(uint64_t mfn);

@@ -21,7 +21,8 @@
  * one. The page must still be the owner's, or nobody's in particular: device
  * memory, or shared and only to be read.
  */
-int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type)
+int gdma_page_again(struct domain *owner, uint64_t mfn, bool write,
+                    bool take_type)
 {
     struct page_info *page;
     const struct domain *found;
@@ -34,16 +35,14 @@ int gdma_page_again(struct domain *owner, uint64_t mfn, bool take_type)
     if ( !found )
         return GDMA_PIN_GONE;
 
-    if ( found != owner && (take_type || found != dom_cow) &&
+    if ( found != owner && (write || found != dom_cow) &&
          (found != dom_io || !iomem_access_permitted(owner, mfn, mfn)) )
     {
         put_page(page);
         return GDMA_PIN_GONE;
     }
 
-    /* Only types of PV owners' pages say anything: see gdma_pin_gfn(). */
-    if ( take_type && !paging_mode_translate(owner) &&
-         !get_page_type(page, PGT_writable_page) )
+    if ( take_type && !get_page_type(page, PGT_writable_page) )
     {
         put_page(page);
         return GDMA_PIN_NOT_WRITABLE;

@@ -93,7 +93,7 @@ pub fn dispatch<H: Host>(
     }
 }
 
-/// One of these hypercalls, for [`Host::continue_call`].
+/// One of these hypercalls, for [`crate::host::Execution::continue_call`].
 #[inline(always)]
 fn call(cmd: u32, at: GuestPtr, count: u32) -> Call {
     Call {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     addr::{DomId, GuestPtr},
     grant::{TableError, table::GrantTable},
-    host::{Domain, Host, Origin, SharedPage},
+    host::{Domain, Host, Origin, SharedPage, SharedPages},
     hypercall::Answer,
 };
 
@@ -122,7 +122,7 @@ fn status_frames_as<H: Host, E: FrameListElement>(
 }
 
 /// What is done with each frame of a table.
-type Each<'a, H> = dyn FnMut(&<H as Host>::SharedPage) -> ControlFlow<()> + 'a;
+type Each<'a, H> = dyn FnMut(&<H as SharedPages>::SharedPage) -> ControlFlow<()> + 'a;
 
 /// Writes frame numbers of a table to the guest's array: those that `walk` passes
 /// to its last argument. Then the status.
