@@ -62,7 +62,7 @@ pub const XEN_GDMA_NO_FLUSH: u32 = 1 << 3;
 /// | `-EBUSY` | the entry changes under our hands, or was granted to another domain that still uses it |
 /// | `-EMLINK` | too many mappings of one reference, or transitive references to one domain's pages |
 /// | `-EFAULT` | the guest frame is not ordinary memory of its domain, or may not be written; with `XEN_GDMA_CAP_IDENTITY` and `XEN_GDMA_CAP_PROTECTED` an own frame that may not be written (a page table) cannot be mapped to be read either, because the IOMMU has only those that may |
-/// | `-EAGAIN` | the guest frame is paged out or shared; try again |
+/// | `-EAGAIN` | the guest frame is paged out or shared; or the entry is transitive and leads elsewhere than what is mapped of it, or that is of a domain which had the granter's id before; try again |
 /// | `-ENOMEM` | Xen has no memory for the records |
 /// | `-EIO` | the IOMMU refused |
 #[repr(C)]

@@ -4,12 +4,17 @@
 //! entries after every step.
 
 use hypercall_abi::{
+    command::XEN_GDMA_DOMID_SELF,
     control::Revoke,
-    grant::{GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_WRITING},
+    grant::{
+        GNTTABOP_SETUP_TABLE, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_WRITING,
+        SetupTable64,
+    },
     mapping::{Unmap, XEN_GDMA_NO_FLUSH},
 };
 use testbed::{
     elements::{READ, READ_WRITE, by_frame, by_gref, copy_in, inside, map_grant, unmap_handle},
+    model::{DomainSetup, domain::Death},
     oracle::{Checked, Part},
     scene::{BACKEND, BYSTANDER, FRONTEND, scene},
 };
@@ -19,6 +24,7 @@ const BUSY: i32 = -16;
 const PERM: i32 = -1;
 const RANGE: i32 = -34;
 const AGAIN: i32 = -11;
+const MLINK: i32 = -31;
 
 /// The bystander's references 40 to 47, granted on by the frontend's of these numbers.
 fn chain() -> Checked {
@@ -159,6 +165,74 @@ fn invariant_6_both_granters_die() {
         checked.unmapped(live.handle);
         checked.assert_nothing_held();
     }
+}
+
+/// While a device uses a transitive grant of a domain that is gone, another domain gets its
+/// id, and its reference leads to the same place. What the old one had is not the new one's:
+/// the end of the old mapping would take back the use of the new.
+#[test]
+fn the_middles_id_is_another_domains() {
+    let mut checked = chain();
+    let old = checked.mapped(map_grant(FRONTEND, 40, 1, READ));
+    assert_eq!(checked.kill(FRONTEND).0, Death::Gone);
+    checked.add_domain(DomainSetup::pvh(FRONTEND));
+    checked.set_version(FRONTEND, 2);
+    checked.write_transitive(FRONTEND, 40, BACKEND, (BYSTANDER, 40));
+    checked.write_transitive(FRONTEND, 41, BACKEND, (BYSTANDER, 40));
+    checked.map_refused(map_grant(FRONTEND, 40, 1, READ), AGAIN);
+    // Another reference is another way.
+    let other = checked.mapped(map_grant(FRONTEND, 41, 1, READ));
+    checked.unmapped(old.handle);
+    assert_eq!(in_use(&checked, 40), (0, GTF_READING));
+    let new = checked.mapped(map_grant(FRONTEND, 40, 1, READ));
+    assert_eq!(in_use(&checked, 40), (GTF_READING, GTF_READING));
+    checked.unmapped(other.handle);
+    assert_eq!(in_use(&checked, 40), (GTF_READING, GTF_READING));
+    checked.unmapped(new.handle);
+    checked.assert_nothing_held();
+}
+
+/// As many transitive references as may lead to pages of one domain, and one more.
+#[test]
+fn emlink_the_513th_passage() {
+    let mut checked = chain();
+    let list = 0x20_0000;
+    let vcpu = checked.machine.vcpu_of(FRONTEND);
+    vcpu.with_guest_memory(|memory| memory.add_page(list, true));
+    let table = SetupTable64 {
+        dom: XEN_GDMA_DOMID_SELF,
+        nr_frames: 3,
+        frame_list: list,
+        ..SetupTable64::default()
+    };
+    let (value, answer) = checked.ask(FRONTEND, GNTTABOP_SETUP_TABLE, table);
+    assert_eq!((value, answer.status), (0, 0));
+    // Version 2 has 256 entries in a frame.
+    let grefs: Vec<u32> = (100..=612).collect();
+    for &gref in &grefs {
+        let origin = (BYSTANDER, 40 + gref % 8);
+        checked.write_transitive(FRONTEND, gref, BACKEND, origin);
+    }
+    let map = |gref: &u32| map_grant(FRONTEND, (*gref).into(), 1, READ);
+    let mut live: Vec<_> = grefs[..512]
+        .iter()
+        .map(|gref| checked.mapped(map(gref)))
+        .collect();
+    let last = &grefs[512];
+    checked.map_refused(map(last), MLINK);
+    // Nothing is left of it: 612 leads to where 64 of the others do.
+    let flags = checked.machine.read_whole_entry(FRONTEND, *last).0;
+    assert_eq!(flags & (GTF_READING | GTF_WRITING), 0);
+    assert_eq!(checked.references_of(BYSTANDER, 44), (64, 0));
+    // Once more through one that is there takes none.
+    live.push(checked.mapped(map(&grefs[0])));
+    checked.unmapped(live.swap_remove(7).handle);
+    live.push(checked.mapped(map(last)));
+    checked.map_refused(map(&grefs[7]), MLINK);
+    for op in live {
+        checked.unmapped(op.handle);
+    }
+    checked.assert_nothing_held();
 }
 
 #[test]

@@ -437,10 +437,7 @@ impl Checked {
         attached.retain(|sbdf, _| state.pci.contains_key(sbdf));
         drop(state);
         if killed.0 == Death::Gone {
-            self.reference
-                .entries
-                .retain(|&(granter, _), _| granter != domain);
-            self.reference.versions.remove(&domain);
+            self.reference.forget_granter(domain);
         }
         self.machine.state().events.clear();
         self.check();

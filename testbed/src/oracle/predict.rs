@@ -304,6 +304,7 @@ impl Rules<'_> {
             origin,
             mapped: true,
             reached: true,
+            middle_gone: false,
             stuck: false,
         })
     }
@@ -311,7 +312,8 @@ impl Rules<'_> {
     /// Where a reference leads that somebody uses as a transitive one.
     pub(super) fn led(&self, granter: u16, gref: u32) -> Option<(u16, u32)> {
         let mut pages = self.reference.pages.values();
-        let page = pages.find(|page| page.source == Source::Grant(granter, gref))?;
+        let page =
+            pages.find(|page| page.source == Source::Grant(granter, gref) && !page.middle_gone)?;
         page.origin
     }
 
@@ -388,6 +390,15 @@ impl Rules<'_> {
         }
         let passages = self.passages_to(origin);
         let passage = (Source::Grant(granter, gref), self.caller);
+        let mut pages = self.reference.pages.iter();
+        if pages.any(|(&((holder, _), _), page)| {
+            page.middle_gone
+                && (page.source, holder) == passage
+                && page.origin.is_some_and(|(domain, _)| domain == origin)
+        }) {
+            // Its granter is another domain with the same id.
+            return Err(vec![Errno::Again]);
+        }
         if passages.len() >= MOST_PASSAGES && !passages.contains(&passage) {
             return Err(vec![Errno::MLink]);
         }

@@ -33,6 +33,8 @@ pub struct Page {
     pub source: Source,
     /// Of a transitive grant: the domain and reference that it leads to.
     pub origin: Option<(u16, u32)>,
+    /// Of a transitive grant: its granter is gone. Another domain may have the id.
+    pub middle_gone: bool,
     /// The IOMMU translates it.
     pub mapped: bool,
     /// The IOMMU has translated it at some time.
@@ -340,7 +342,9 @@ impl Reference {
         for (&((holder, _), _), page) in &self.pages {
             if let Source::Grant(granter, gref) = page.source {
                 let write = usize::from(page.write);
-                entry_for(&mut uses, granter, gref, holder, page.mfn).dma[write] += 1;
+                if !page.middle_gone {
+                    entry_for(&mut uses, granter, gref, holder, page.mfn).dma[write] += 1;
+                }
                 if let Some((origin, inner)) = page.origin {
                     // It is the middle domain that uses the origin's.
                     entry_for(&mut uses, origin, inner, granter, page.mfn).dma[write] += 1;
@@ -481,6 +485,16 @@ impl Reference {
                 page.mapped || page.stuck || !covered || !flushed
             }),
             _ => {}
+        }
+    }
+
+    /// A domain is gone that granted: its entries, and its part in transitive grants.
+    pub fn forget_granter(&mut self, granter: u16) {
+        self.entries.retain(|&(domain, _), _| domain != granter);
+        self.versions.remove(&granter);
+        for page in self.pages.values_mut() {
+            let its = matches!(page.source, Source::Grant(domain, _) if domain == granter);
+            page.middle_gone |= its && page.origin.is_some();
         }
     }
 

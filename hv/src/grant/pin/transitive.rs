@@ -26,6 +26,7 @@ use crate::{
         pin_error::PinError,
     },
     host::{Domain, Frame, Host},
+    state::Serial,
     sync::SpinLock,
 };
 
@@ -48,6 +49,8 @@ pub struct Through {
 #[derive(Clone, Copy, Debug)]
 struct Passage {
     through: Through,
+    /// The middle domain, which can have died since; its id can be another one's.
+    middle: Serial,
     /// Where it leads: a reference of the domain that has this record.
     gref: GrantRef,
     /// Pins, and attempts to pin.
@@ -67,11 +70,12 @@ impl Passages {
         self.list.binary_search_by_key(&through, key)
     }
 
-    /// One pin more. While there are any, a passage leads to one reference.
-    fn enter(&mut self, through: Through, gref: GrantRef) -> Result<(), PinError> {
+    /// One pin more. While there are any, a passage is through one domain, and leads to one
+    /// reference.
+    fn enter(&mut self, through: Through, middle: Serial, gref: GrantRef) -> Result<(), PinError> {
         match self.place(through) {
             Ok(at) => match self.list.get_mut(at) {
-                Some(passage) if passage.gref == gref => {
+                Some(passage) if passage.middle == middle && passage.gref == gref => {
                     passage.pins = passage.pins.checked_add(1).ok_or(PinError::TooMany)?;
                     Ok(())
                 }
@@ -85,6 +89,7 @@ impl Passages {
                     at,
                     Passage {
                         through,
+                        middle,
                         gref,
                         pins: 1,
                     },
@@ -112,10 +117,10 @@ impl Passages {
         }
     }
 
-    /// Where a passage leads.
-    fn leads_to(&self, through: Through) -> Option<GrantRef> {
-        let at = self.place(through).ok()?;
-        self.list.get(at).map(|passage| passage.gref)
+    /// A passage that is in use: through which domain, and where it leads.
+    fn find(&self, through: Through) -> Option<(Serial, GrantRef)> {
+        let passage = self.list.get(self.place(through).ok()?)?;
+        Some((passage.middle, passage.gref))
     }
 
     /// The first passage to `gref` behind `last`.
@@ -236,8 +241,9 @@ fn pin_both<H: Host>(
     (through, origin_gref): (Through, GrantRef),
     usage: Usage,
 ) -> Result<Pin<H::Frame>, PinError> {
+    let middle = granter.state().ok_or(PinError::NoTable)?.serial;
     let passages = &origin.state().ok_or(PinError::NoTable)?.passages;
-    passages.lock().enter(through, origin_gref)?;
+    passages.lock().enter(through, middle, origin_gref)?;
     let direct = {
         let table = OpenTable::of(origin);
         Pin::take(host, &table, origin_gref, granter.id(), usage)
@@ -290,22 +296,23 @@ pub fn release<H: Host>(host: &H, holder: &H::Domain, pin: Pin<H::Frame>) {
     if pin.write {
         host.mark_dirty(&origin, &pin.frame);
     }
-    // The middle domain may be gone, and another one may have its id.
-    if let Some(middle) = host.domain(through.middle) {
-        let used = (through.holder, mfn);
-        unpin_if_held(host, &middle, through.via, PinKind::Device, pin.write, used);
-    }
     let Some(state) = origin.state() else {
         return;
     };
-    let led = state.passages.lock().leads_to(through);
-    match led {
-        Some(gref) => {
-            unpin(host, &origin, gref, PinKind::Device, pin.write);
-            state.passages.lock().leave(through);
-        }
-        None => log::error!("{through:?} leads nowhere"),
+    let led = state.passages.lock().find(through);
+    let Some((serial, gref)) = led else {
+        log::error!("{through:?} leads nowhere");
+        return;
+    };
+    // The middle domain may be gone, and another one may have its id.
+    let middle = host.domain(through.middle);
+    let is_it = |it: &H::Domain| it.state().is_some_and(|state| state.serial == serial);
+    if let Some(middle) = middle.filter(|it| is_it(it)) {
+        let used = (through.holder, mfn);
+        unpin_if_held(host, &middle, through.via, PinKind::Device, pin.write, used);
     }
+    unpin(host, &origin, gref, PinKind::Device, pin.write);
+    state.passages.lock().leave(through);
 }
 
 /// A page that a transitive grant led to.
