@@ -21,6 +21,8 @@
 //! The counts are in shards by frame number, so that mappings of different frames seldom
 //! meet.
 
+use alloc::vec::Vec;
+
 use super::frame_records::FrameRecords;
 use crate::{
     addr::{Access, Dfn, Mfn},
@@ -269,14 +271,17 @@ type Records<H> = FrameRecords<Record<<H as Frames>::Frame>>;
 
 /// The counts of one holder.
 pub struct Identity<H: Host> {
-    shards: [H::Spin<Records<H>>; SHARDS],
+    /// By frame number; not in place, because the state of a domain is made on Xen's
+    /// stack.
+    shards: Vec<H::Spin<Records<H>>>,
 }
 
 impl<H: Host> Identity<H> {
-    pub(super) fn new() -> Self {
-        Self {
-            shards: core::array::from_fn(|_| H::Spin::new(Rank::Identity, FrameRecords::new())),
-        }
+    pub(super) fn new() -> Result<Self, OutOfMemory> {
+        let mut shards = Vec::new();
+        shards.try_reserve_exact(SHARDS).map_err(|_| OutOfMemory)?;
+        shards.resize_with(SHARDS, || H::Spin::new(Rank::Identity, FrameRecords::new()));
+        Ok(Self { shards })
     }
 
     fn shard(&self, mfn: Mfn) -> Option<&H::Spin<Records<H>>> {
