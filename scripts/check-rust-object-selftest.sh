@@ -115,6 +115,10 @@ x86_rules() {
         x86_entry "$body" | refuses x86_64 indirect-branch "$body"
     done
     x86_entry 'ret' | refuses x86_64 return 'a bare return'
+    for body in 0x800 0xff8 0x1000 0x12340; do
+        x86_entry "sub \$$body, %rsp" | refuses x86_64 stack "a frame of $body bytes"
+    done
+    x86_entry 'sub $0x7f8, %rsp; sub $0x1000, %rax' | accepts x86_64 'a frame of 0x7f8 bytes'
     endbr_rules
     : >"$WORK/config"
     x86_entry 'call *%rax; ret; lea 1f(%rip), %rax; 1: nop' |
@@ -153,6 +157,10 @@ arm_rules() {
         'ld1 {v30.16b}, [x0]' 'movi v0.2d, #0' 'fadd s1, s2, s31'; do
         arm_entry "$body" | refuses arm64 floating-point "$body"
     done
+    for body in '#0x800' '#0xff0' '#1, lsl #12'; do
+        arm_entry "sub sp, sp, $body" | refuses arm64 stack "a frame of $body"
+    done
+    arm_entry 'sub sp, sp, #0x7f0; sub x0, x1, #0x900' | accepts arm64 'a frame of 0x7f0 bytes'
     { arm_entry 'b 1f'; printf '.zero 0xc8\n1: ldr x0, [sp, #0xd0]\nb 1b\n'; } |
         accepts arm64 'branches to addresses that read like registers'
 }

@@ -125,6 +125,17 @@ check_names() {
         "$WORK/symbols" | found name "too long for Xen's buffers"
 }
 
+# Xen's stack is small, and what calls us and what we call need most of it. A function
+# that takes 2 KiB or more of it has something in place that belongs into the heap.
+check_stack() {
+    local large='0x([89a-f][0-9a-f]{2}|[0-9a-f]{4,})'
+    "${CROSS}objdump" -d --no-show-raw-insn "$OBJECT" | awk '
+        /^[0-9a-f]+ <.*>:$/ { function_name = $2 }
+        $2 == "sub" { print function_name, $0 }' | tr '\t' ' ' |
+        sed -nE "s/^<(.*)>: .* sub +(\\\$$large,%rsp|sp, sp, #$large|sp, sp, #0x[0-9a-f]+, lsl #12)( .*)?\$/\1: \2/p" |
+        found stack "a function must take less than 2 KiB of Xen's stack"
+}
+
 # references: "symbol sign addend correction" of each place that takes
 # an address: what data points at, and what `lea` computes (relative to the end
 # of the instruction, hence the correction).
@@ -198,6 +209,7 @@ check_relocations
 check_fp
 check_symbols
 check_names
+check_stack
 check_endbr
 check_thunks
 if [ -s "$WORK/findings" ]; then
