@@ -7,8 +7,8 @@
  *
  * A region of memory that is reserved for a device follows it into contexts.
  * For the domain that owns the machine, with three `edu` devices, for the first
- * of which an option of Xen's (rmrr=) reserves the frames from 0xf0 to
- * 0xf7.  The firmware is there, so a device that reaches them reads something.
+ * of which an option of Xen's (rmrr= for VT-d, ivmd= for AMD-Vi) reserves the
+ * frames from 0xf0 to 0xf7.  The firmware is there, so a device that reaches them reads something.
  *
  * Each step names in brackets the fault that it would show.
  *

@@ -39,24 +39,17 @@ pub const VIRTUAL_SIZES: [u8; 4] = [32, 40, 48, 64];
 #[derive(Debug, Error)]
 pub enum TableError {
     #[error(
-        "the firmware left no ACPI root pointer below 1 MiB: this is for x86 with QEMU's SeaBIOS"
+        "the firmware left no ACPI root pointer below 1 MiB: does the machine boot QEMU's own SeaBIOS?"
     )]
     NoRoot,
-    #[error("the firmware left no {name} table{}", remedy(.name))]
-    Absent { name: String },
+    #[error("the firmware left no IVRS table: give the machine `-device amd-iommu`")]
+    NoIvrs,
     #[error(
-        "the firmware's {name} table at {address:#x} is damaged: run `make tools` for another QEMU"
+        "the firmware's {name} table at {address:#x} is damaged: does the machine boot QEMU's own SeaBIOS?"
     )]
     Damaged { name: String, address: u64 },
     #[error(transparent)]
     Debugger(#[from] GdbError),
-}
-
-fn remedy(name: &str) -> &'static str {
-    match name {
-        "IVRS" => ": give the machine `-device amd-iommu`",
-        _ => "",
-    }
 }
 
 /// Physical memory of a machine that does not run.
@@ -77,7 +70,7 @@ impl<S: Read + Write> PhysicalMemory for Debugger<S> {
 
 /// Let the table of AMD's IOMMUs say that devices' addresses have so many bits.
 pub fn set_ivrs_virtual_size(memory: &mut impl PhysicalMemory, bits: u8) -> Result<(), TableError> {
-    let (address, mut table) = find_table(memory, "IVRS")?;
+    let (address, mut table) = find_table(memory, "IVRS")?.ok_or(TableError::NoIvrs)?;
     let damaged = || TableError::Damaged {
         name: "IVRS".to_owned(),
         address,
@@ -90,19 +83,20 @@ pub fn set_ivrs_virtual_size(memory: &mut impl PhysicalMemory, bits: u8) -> Resu
     Ok(())
 }
 
-/// A table of that name: where it is, and all of it.
-fn find_table(memory: &mut impl PhysicalMemory, name: &str) -> Result<(u64, Vec<u8>), TableError> {
+/// The table of that name, if there is one: where it is, and all of it.
+fn find_table(
+    memory: &mut impl PhysicalMemory,
+    name: &str,
+) -> Result<Option<(u64, Vec<u8>)>, TableError> {
     let root = root_table(memory)?;
     let (_, addresses) = root.split_at(HEADER);
     for entry in addresses.chunks_exact(4) {
         let address = u64::from(word(entry, 0).unwrap_or_default());
         if memory.read(address, name.len())? == name.as_bytes() {
-            return Ok((address, read_table(memory, name, address)?));
+            return Ok(Some((address, read_table(memory, name, address)?)));
         }
     }
-    Err(TableError::Absent {
-        name: name.to_owned(),
-    })
+    Ok(None)
 }
 
 fn root_table(memory: &mut impl PhysicalMemory) -> Result<Vec<u8>, TableError> {
