@@ -3,20 +3,29 @@
 
 use hypercall_abi::{
     context::{ContextCreate, XEN_GDMA_CONTEXT_MIRROR},
+    grant::{GTF_ACCEPT_TRANSFER, GTF_PERMIT_ACCESS, GTF_WRITING, Transfer64},
     mapping::{Unmap, XEN_GDMA_NO_FLUSH},
 };
 use testbed::{
-    elements::{READ, at, inside, lookup_gaddr, map_own, unmap_handle},
+    elements::{READ, at, inside, lookup_gaddr, map_grant, map_own, unmap_handle},
     model::{DomainSetup, Trigger},
     oracle::Checked,
     row::new_context,
-    scene::{BACKEND, scene, scene_with},
+    scene::{BACKEND, BYSTANDER, FRONTEND, scene, scene_with},
     sequence::{
         Action,
         grants::{CopyChoice, CopyEnd, GrantAction},
         play,
     },
 };
+
+fn unmapped_without_flush(checked: &mut Checked, handle: u64) {
+    let op = Unmap {
+        flags: XEN_GDMA_NO_FLUSH,
+        ..unmap_handle(handle)
+    };
+    assert_eq!(checked.unmap_one(op), 0);
+}
 
 /// Of a call about two contexts the first is flushed before the second one's turn, so what
 /// waited there counts no more.
@@ -28,11 +37,7 @@ fn invariant_5_frames_flushed_when_a_call_turns_to_another_context_are_free() {
     });
     let context = new_context(&mut checked);
     let live = checked.mapped(map_own(0, 36, READ));
-    let op = Unmap {
-        flags: XEN_GDMA_NO_FLUSH,
-        ..unmap_handle(live.handle)
-    };
-    assert_eq!(checked.unmap_one(op), 0);
+    unmapped_without_flush(&mut checked, live.handle);
     let mut ops = [
         map_own(0, 4, READ),
         inside(context, map_own(0, 36, READ)),
@@ -179,4 +184,75 @@ fn invariant_5_a_copy_that_is_stuck_counts() {
     assert_eq!(ops[0].status, -105);
     checked.kill(BACKEND);
     checked.assert_nothing_held();
+}
+
+/// Where no IOMMU has to be told of own frames, those that wait for a flush count until the
+/// call that makes it has ended: its elements come before the flush.
+#[test]
+fn invariant_5_frames_count_until_the_flush_at_the_end_of_a_call() {
+    let mut checked = scene_with(DomainSetup {
+        max_pins: 8,
+        ..DomainSetup::pv(BACKEND)
+    });
+    let live = checked.mapped(map_own(0, 1, READ));
+    for gfn in [4, 8, 12, 16, 20] {
+        checked.mapped(map_own(gfn, 1, READ));
+    }
+    unmapped_without_flush(&mut checked, live.handle);
+    let mut ops = [map_own(24, 1, READ), map_own(28, 2, READ)];
+    checked.map(BACKEND, &mut ops);
+    assert_eq!(ops.map(|op| op.status), [0, -105]);
+    // Six are left, and nothing waits.
+    let mut ops = [32, 36, 40].map(|gfn| map_own(gfn, 1, READ));
+    checked.map(BACKEND, &mut ops);
+    assert_eq!(ops.map(|op| op.status), [0, 0, -105]);
+}
+
+/// A frame that its granter has given back is there as long as a mapping of it waits for its
+/// flush, and the same reference leads to it until then.
+#[test]
+fn a_frame_given_back_is_mapped_again_until_the_flush() {
+    let mut checked = scene();
+    let live = checked.mapped(map_grant(FRONTEND, 8, 1, READ));
+    unmapped_without_flush(&mut checked, live.handle);
+    checked.machine.give_back(FRONTEND, 8);
+    checked.switch(|switches| switches.map_fails = Trigger::Nth(1));
+    // It is found. The IOMMU refuses, and the call ends with a flush.
+    let refused = checked.map_one(map_grant(FRONTEND, 8, 1, READ));
+    assert_eq!(refused.status, -5);
+    checked.map_refused(map_grant(FRONTEND, 8, 1, READ), -14);
+    checked.assert_nothing_held();
+}
+
+/// Version 1 has no word for a reference that leads devices to the page of a third domain.
+/// While it is in use, that is the reason why the version stays; afterwards the entry is.
+#[test]
+fn a_reserved_reference_used_transitively_keeps_version_2() {
+    let mut checked = scene();
+    checked.set_version(FRONTEND, 2);
+    checked.write_entry(BYSTANDER, 5, GTF_PERMIT_ACCESS, FRONTEND, 5);
+    checked.write_transitive(FRONTEND, 5, BACKEND, (BYSTANDER, 5));
+    let live = checked.mapped(map_grant(FRONTEND, 5, 1, READ));
+    assert_eq!(checked.set_version(FRONTEND, 1), (-11, 2));
+    checked.unmapped(live.handle);
+    assert_eq!(checked.set_version(FRONTEND, 1), (-34, 2));
+}
+
+/// On the way to version 2 an in-use flag that the granter wrote into a reserved entry goes
+/// to the status, whatever the entry is for; then a transfer finds nothing wrong.
+#[test]
+fn an_in_use_flag_leaves_the_entry_of_a_transfer() {
+    let mut checked = scene();
+    let flags = GTF_ACCEPT_TRANSFER | GTF_WRITING;
+    checked.write_entry(FRONTEND, 0, flags, FRONTEND, 3);
+    assert_eq!(checked.set_version(FRONTEND, 2), (0, 2));
+    checked.machine.give_back(FRONTEND, 3);
+    let mut ops = [Transfer64 {
+        gfn: 4,
+        domid: FRONTEND,
+        gref: 0,
+        ..Transfer64::default()
+    }];
+    checked.transfer(FRONTEND, &mut ops);
+    assert_eq!(ops[0].status, 0);
 }

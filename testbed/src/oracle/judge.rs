@@ -155,9 +155,10 @@ impl Step<'_> {
     }
 
     /// Passes over what the IOMMU was told of these frames of an identity context: what
-    /// its tables must be in the end is checked after the step.
+    /// its tables must be in the end is checked after the step. If it was told nothing,
+    /// because devices reach them anyway, a flush that is to come is of a later element or
+    /// of the end of the call.
     fn follow_identity(&mut self, pages: &[Page]) {
-        self.apply_until_map();
         let caller = self.caller;
         let own = |event: &Event| match *event {
             Event::Map {
@@ -169,6 +170,12 @@ impl Step<'_> {
             } => domain == caller && pages.iter().any(|page| page.mfn == mfn),
             _ => false,
         };
+        let mut maps = self.events.iter();
+        let next = maps.find(|event| matches!(event, Event::Map { .. }));
+        if !next.is_some_and(own) {
+            return;
+        }
+        self.apply_until_map();
         while self.events.front().is_some_and(own) {
             self.events.pop_front();
         }

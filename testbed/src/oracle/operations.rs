@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use hypercall_abi::grant::{
     Copy32, Copy64, CopyPtr64, GNTTABOP_COPY, GNTTABOP_SET_VERSION, GNTTABOP_SWAP_GRANT_REF,
-    GNTTABOP_TRANSFER, GTF_PERMIT_ACCESS, GTF_TRANSFER_COMMITTED, GTF_TRANSFER_COMPLETED,
-    GTF_TYPE_MASK, Gntst, NR_RESERVED_ENTRIES, SetVersion, SwapGrantRef, Transfer32, Transfer64,
+    GNTTABOP_TRANSFER, GTF_PERMIT_ACCESS, GTF_READING, GTF_TRANSFER_COMMITTED,
+    GTF_TRANSFER_COMPLETED, GTF_TYPE_MASK, GTF_WRITING, Gntst, NR_RESERVED_ENTRIES, SetVersion,
+    SwapGrantRef, Transfer32, Transfer64,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -295,6 +296,9 @@ impl Reference {
                 // One of a transfer's flags is one of those that go to the status,
                 // where the granter's next write does not reach it.
                 entry.scribbled |= version == 2 && !access;
+                if version == 2 {
+                    entry.flags &= !(GTF_READING | GTF_WRITING);
+                }
                 return true;
             }
             // Its granter changed it while in use: the flags of that use are lost.

@@ -493,8 +493,18 @@ impl Rules<'_> {
             (true, true) => Err(no_use(&[Errno::MLink, Errno::Acces], Gntst::GeneralError)),
             (true, false) => Err(no_use(&[Errno::MLink], Gntst::GeneralError)),
             (false, true) => Err(no_use(&[Errno::Acces], Gntst::GeneralError)),
-            (false, false) => self.usable(uses.mfn, typed),
+            (false, false) => self.usable_again(uses.mfn, typed),
         }
+    }
+
+    /// The same for a frame that a use keeps. Its granter may have given it back before:
+    /// then it is gone if the call that is judged has ended with the flush it waited for.
+    fn usable_again(&self, mfn: u64, typed: bool) -> Result<u64, NoUse> {
+        let gone = self.machine.state().frames.get(mfn).is_none();
+        if gone {
+            return Ok(mfn);
+        }
+        self.usable(mfn, typed)
     }
 
     /// `unmap`: the handle of the mapping it ends, or the error.

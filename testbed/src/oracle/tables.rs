@@ -234,6 +234,10 @@ impl Rules<'_> {
         if version == now {
             return Ok(false);
         }
+        // The references are looked at in their order, so these come first.
+        if (0..NR_RESERVED_ENTRIES).any(|gref| self.led(self.caller, gref).is_some()) {
+            return Err(Errno::Again);
+        }
         let mut used = self.reference.uses().into_keys();
         if used.any(|(granter, gref)| granter == self.caller && gref >= NR_RESERVED_ENTRIES) {
             return Err(Errno::Busy);
