@@ -21,6 +21,8 @@
 //! The counts are in shards by frame number, so that mappings of different frames seldom
 //! meet.
 
+use alloc::vec::Vec;
+
 use super::frame_records::FrameRecords;
 use crate::{
     addr::{Access, Dfn, Mfn},
@@ -267,14 +269,17 @@ type Records<H> = FrameRecords<Record<<H as Host>::Frame>>;
 
 /// The counts of one holder.
 pub struct Identity<H: Host> {
-    shards: [H::Spin<Records<H>>; SHARDS],
+    /// As many as [`SHARDS`]. Not on the stack of who makes a domain.
+    shards: Vec<H::Spin<Records<H>>>,
 }
 
 impl<H: Host> Identity<H> {
-    pub(super) fn new() -> Self {
-        Self {
-            shards: core::array::from_fn(|_| H::Spin::new(Rank::Identity, FrameRecords::new())),
-        }
+    pub(super) fn new() -> Result<Self, OutOfMemory> {
+        let mut shards = Vec::new();
+        shards.try_reserve_exact(SHARDS).map_err(|_| OutOfMemory)?;
+        let shard = || H::Spin::new(Rank::Identity, FrameRecords::new());
+        shards.resize_with(SHARDS, shard);
+        Ok(Self { shards })
     }
 
     fn shard(&self, mfn: Mfn) -> Option<&H::Spin<Records<H>>> {

@@ -441,7 +441,7 @@ impl<H: Host> GrantTable<H> {
             frames: H::ReadWrite::new(Rank::Table, frames),
             version: AtomicU8::new(Version::V1.number() as u8),
             maptrack,
-            identity: Identity::new(),
+            identity: Identity::new()?,
         })
     }
 
