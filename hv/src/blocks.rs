@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A list in blocks, which grows and shrinks at its end without ever moving what is in it.
 //!
-//! With blocks of a page of memory each, growth is one allocation of the size that the
-//! hypervisor has most of, however long the list is.
+//! For elements that can lie there unused; for others there is a list of chunks in
+//! `dma/context`, which says why it is another one. With blocks of a page of memory each,
+//! growth is one allocation of the size that the hypervisor has most of, however long the
+//! list is.
 
 use alloc::{boxed::Box, vec::Vec};
 

@@ -159,30 +159,33 @@ impl<K: Copy + Eq + Hash> Index<K> {
 
     /// The newest page of `key`.
     pub fn newest(&self, key: K, pages: &impl Linked<Key = K>) -> Option<u32> {
-        self.find(self.bucket_of(key), pages, |_, of| of == Some(key))
-            .0
+        let head = self.head(self.bucket_of(key));
+        self.find(head, pages, |_, of| of == Some(key))
+            .map(|(page, _)| page)
     }
 
-    /// Looks for a page in the chain of a bucket: it, if `is_it` says so, and the one
-    /// before it.
+    /// Looks for a page in the chain that begins with `page`: it, if `is_it` says so, and
+    /// the one before it.
     fn find(
         &self,
-        bucket: u32,
+        mut page: u32,
         pages: &impl Linked<Key = K>,
         is_it: impl Fn(u32, Option<K>) -> bool,
-    ) -> (Option<u32>, u32) {
-        let (mut before, mut page) = (NONE, self.head(bucket));
-        while let Some((key, links)) = pages.read(page) {
+    ) -> Option<(u32, u32)> {
+        let mut before = NONE;
+        while page != NONE {
+            let (key, links) = pages.read(page)?;
             if is_it(page, key) {
-                return (Some(page), before);
+                return Some((page, before));
             }
             before = page;
             page = links.newer;
         }
-        (None, NONE)
+        None
     }
 
     /// What follows `before` in the chain of a bucket, or comes first, is `page` now.
+    #[inline]
     fn set_link(
         &mut self,
         bucket: u32,
@@ -190,9 +193,10 @@ impl<K: Copy + Eq + Hash> Index<K> {
         page: u32,
         pages: &mut impl LinkedMut<Key = K>,
     ) {
-        let link = match pages.links_mut(before) {
-            Some(links) => Some(&mut links.newer),
-            None => self.heads.get_mut(bucket),
+        let link = if before == NONE {
+            self.heads.get_mut(bucket)
+        } else {
+            pages.links_mut(before).map(|links| &mut links.newer)
         };
         if let Some(link) = link {
             *link = page;
@@ -202,17 +206,21 @@ impl<K: Copy + Eq + Hash> Index<K> {
     /// From now on `page` is the newest of `key`. [`Self::reserve`] has made room.
     pub fn add(&mut self, key: K, page: u32, pages: &mut impl LinkedMut<Key = K>) {
         let bucket = self.bucket_of(key);
-        let (older, before) = self.find(bucket, pages, |_, of| of == Some(key));
-        let after = match older.and_then(|older| pages.links_mut(older)) {
-            Some(links) => core::mem::replace(&mut links.newer, page),
+        let head = self.head(bucket);
+        let found = self.find(head, pages, |_, of| of == Some(key));
+        let (next, newer, before) = match found {
+            Some((older, before)) => {
+                let links = pages.links_mut(older);
+                let after = links.map(|links| core::mem::replace(&mut links.newer, page));
+                (older, after.unwrap_or(NONE), before)
+            }
             None => {
                 self.keys += 1;
-                self.head(bucket)
+                (NONE, head, NONE)
             }
         };
         if let Some(links) = pages.links_mut(page) {
-            links.next = older.unwrap_or(NONE);
-            links.newer = after;
+            *links = Links { newer, next };
             self.set_link(bucket, before, page, pages);
         }
     }
@@ -223,17 +231,16 @@ impl<K: Copy + Eq + Hash> Index<K> {
         let Some((_, Links { newer, next })) = pages.read(page) else {
             return;
         };
-        let (found, before) = self.find(bucket, pages, |index, _| index == page);
-        if found.is_none() {
-            // There is a newer one.
-            if let Some(links) = pages.links_mut(newer) {
-                links.next = next;
+        let head = self.head(bucket);
+        let before = if head == page {
+            // The usual case.
+            NONE
+        } else {
+            match self.find(head, pages, |index, _| index == page) {
+                Some((_, before)) => before,
+                None => return unlink_older(newer, next, pages),
             }
-            if let Some(links) = pages.links_mut(next) {
-                links.newer = newer;
-            }
-            return;
-        }
+        };
         let follows = match pages.links_mut(next) {
             Some(links) => {
                 links.newer = newer;
@@ -245,5 +252,15 @@ impl<K: Copy + Eq + Hash> Index<K> {
             }
         };
         self.set_link(bucket, before, follows, pages);
+    }
+}
+
+/// A page that is between these two, or the oldest one behind `newer`, goes.
+fn unlink_older(newer: u32, next: u32, pages: &mut impl LinkedMut) {
+    if let Some(links) = pages.links_mut(newer) {
+        links.next = next;
+    }
+    if let Some(links) = pages.links_mut(next) {
+        links.newer = newer;
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     addr::Mfn,
     blocks::Blocks,
     host::OutOfMemory,
-    index::{Index, Linked, LinkedMut, Links, NONE},
+    index::{Index, Linked, LinkedMut, Links},
 };
 
 /// Places that are allocated together: less than a page of memory on Xen, where a count of
@@ -17,7 +17,6 @@ const PLACES_PER_BLOCK: usize = 64;
 struct Place<R> {
     mfn: Mfn,
     record: R,
-    /// Of the index; of a free place, `next` is the next free one.
     links: Links,
 }
 
@@ -41,9 +40,10 @@ impl<R> LinkedMut for Places<R> {
 /// The records. One that is not there is as good as the default.
 pub(super) struct FrameRecords<R> {
     by_frame: Index<Mfn>,
+    /// Without gaps: what follows the last record is room.
     places: Places<R>,
-    /// The first free place.
-    free: u32,
+    /// Records.
+    len: u32,
 }
 
 impl<R: Default> FrameRecords<R> {
@@ -52,11 +52,11 @@ impl<R: Default> FrameRecords<R> {
         Self {
             by_frame: Index::new(),
             places: Places::EMPTY,
-            free: NONE,
+            len: 0,
         }
     }
 
-    /// The place of a frame's record.
+    /// The place of a frame's record, until one is removed.
     pub fn find(&self, mfn: Mfn) -> Option<u32> {
         self.by_frame.newest(mfn, &self.places)
     }
@@ -68,49 +68,46 @@ impl<R: Default> FrameRecords<R> {
 
     /// Makes a record for a frame that has none. Tells its place.
     pub fn add(&mut self, mfn: Mfn) -> Result<u32, OutOfMemory> {
+        let len = self.len.checked_add(1).ok_or(OutOfMemory)?;
         self.by_frame.reserve(1, &mut self.places)?;
-        self.make_free()?;
-        let place = self.free;
-        let free = self.places.get_mut(place).ok_or(OutOfMemory)?;
-        self.free = free.links.next;
-        free.mfn = mfn;
+        if self.len as usize == self.places.len() {
+            self.places.grow(|| Place {
+                mfn: Mfn::new(0),
+                record: R::default(),
+                links: Links::NONE,
+            })?;
+        }
+        let place = self.len;
+        self.places.get_mut(place).ok_or(OutOfMemory)?.mfn = mfn;
         self.by_frame.add(mfn, place, &mut self.places);
+        self.len = len;
         Ok(place)
     }
 
-    /// Makes sure that there is a free place.
-    fn make_free(&mut self) -> Result<(), OutOfMemory> {
-        if self.free != NONE {
-            return Ok(());
-        }
-        let first = u32::try_from(self.places.len()).map_err(|_| OutOfMemory)?;
-        let end = first
-            .checked_add(PLACES_PER_BLOCK as u32)
-            .ok_or(OutOfMemory)?;
-        let mut following = first..end;
-        following.next();
-        self.places.grow(|| Place {
-            mfn: Mfn::new(0),
-            record: R::default(),
-            links: Links {
-                next: following.next().unwrap_or(NONE),
-                ..Links::NONE
-            },
-        })?;
-        self.free = first;
-        Ok(())
-    }
-
-    /// The record at a place is not needed any more.
+    /// The record at a place is not needed any more. The last one moves there, so that
+    /// memory can go block by block, and nothing is left to do at the end.
     pub fn remove(&mut self, place: u32) {
-        let Some(mfn) = self.places.get(place).map(|found| found.mfn) else {
+        let Some(last) = self.len.checked_sub(1) else {
             return;
         };
-        self.by_frame.remove(mfn, place, &mut self.places);
-        if let Some(found) = self.places.get_mut(place) {
-            found.record = R::default();
-            found.links.next = self.free;
-            self.free = place;
+        self.take(place);
+        if place != last
+            && let Some((mfn, record)) = self.take(last)
+            && let Some(room) = self.places.get_mut(place)
+        {
+            (room.mfn, room.record) = (mfn, record);
+            self.by_frame.add(mfn, place, &mut self.places);
         }
+        self.len = last;
+        // One block more than needed, lest it come and go with each mapping.
+        self.places.shrink(last as usize + PLACES_PER_BLOCK);
+    }
+
+    /// Takes a record out of the index and of its place.
+    fn take(&mut self, place: u32) -> Option<(Mfn, R)> {
+        let mfn = self.places.get(place)?.mfn;
+        self.by_frame.remove(mfn, place, &mut self.places);
+        let record = core::mem::take(self.at(place)?);
+        Some((mfn, record))
     }
 }

@@ -271,8 +271,8 @@ type Records<H> = FrameRecords<Record<<H as Frames>::Frame>>;
 
 /// The counts of one holder.
 pub struct Identity<H: Host> {
-    /// By frame number; not in place, because the state of a domain is made on Xen's
-    /// stack.
+    /// By frame number, [`SHARDS`] of them; not in place, because the state of a domain is
+    /// made on Xen's stack.
     shards: Vec<H::Spin<Records<H>>>,
 }
 
@@ -280,7 +280,8 @@ impl<H: Host> Identity<H> {
     pub(super) fn new() -> Result<Self, OutOfMemory> {
         let mut shards = Vec::new();
         shards.try_reserve_exact(SHARDS).map_err(|_| OutOfMemory)?;
-        shards.resize_with(SHARDS, || H::Spin::new(Rank::Identity, FrameRecords::new()));
+        let shard = || H::Spin::new(Rank::Identity, FrameRecords::new());
+        shards.resize_with(SHARDS, shard);
         Ok(Self { shards })
     }
 

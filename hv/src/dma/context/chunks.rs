@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A list that grows and shrinks at its end without ever moving what is in it: a
 //! million elements, copied to a larger place, would be no bounded step.
+//!
+//! Not [`crate::blocks`], which is a list of the same kind, for two reasons. A block there is
+//! whole and full of elements, so that a look-up, which is in the way of every `map`, has a
+//! constant to go by and no length to compare; the references here have no value that could
+//! fill the rest of a block. And most lists here are short: a window of memory in a row is
+//! one run, for which a block would be a page of memory. A chunk here grows until it is
+//! full; that bounded step is what a list of blocks does not have.
 
 use alloc::vec::Vec;
 
