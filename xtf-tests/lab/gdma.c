@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <lab/gdma.h>
+#include <lab/steps.h>
 
 /* What the ABI documents, for guests of either width. */
 _Static_assert(sizeof(struct xen_gdma_query) == 72, "size of query");
@@ -30,34 +31,32 @@ _Static_assert(sizeof(struct xen_gdma_register_args) == 16,
 /* What an output field holds before a call: an answer is set, not added. */
 #define LEFT_OVER       0x5a5a5a5au
 
+/* A call about one element: its error, else the element's. */
+#define call_one(cmd, element) ({                       \
+    long rc_ = gdma_op(cmd, element, 1);                \
+    rc_ ? rc_ : (element)->status;                      \
+})
+
 int gdma_query(struct xen_gdma_query *query)
 {
-    long rc;
-
     *query = (struct xen_gdma_query){ .domid = XEN_GDMA_DOMID_SELF };
-    rc = gdma_op(XEN_GDMA_OP_QUERY, query, 1);
 
-    return rc ? rc : query->status;
+    return call_one(XEN_GDMA_OP_QUERY, query);
 }
 
 int gdma_query_device(uint32_t bdf, struct xen_gdma_query_device *query)
 {
-    long rc;
-
     *query = (struct xen_gdma_query_device){
         .kind = XEN_GDMA_DEVICE_PCI,
         .id = bdf,
     };
-    rc = gdma_op(XEN_GDMA_OP_QUERY_DEVICE, query, 1);
 
-    return rc ? rc : query->status;
+    return call_one(XEN_GDMA_OP_QUERY_DEVICE, query);
 }
 
 int gdma_map(struct xen_gdma_map *map)
 {
-    long rc = gdma_op(XEN_GDMA_OP_MAP, map, 1);
-
-    return rc ? rc : map->status;
+    return call_one(XEN_GDMA_OP_MAP, map);
 }
 
 int gdma_unmap(uint64_t handle)
@@ -72,9 +71,8 @@ int gdma_unmap_in(uint32_t context, uint64_t handle, unsigned int flags)
         .context = context,
         .flags = flags,
     };
-    long rc = gdma_op(XEN_GDMA_OP_UNMAP, &unmap, 1);
 
-    return rc ? rc : unmap.status;
+    return call_one(XEN_GDMA_OP_UNMAP, &unmap);
 }
 
 int gdma_lookup(unsigned int kind, uint64_t addr,
@@ -86,16 +84,13 @@ int gdma_lookup(unsigned int kind, uint64_t addr,
 int gdma_lookup_in(uint32_t context, unsigned int kind, uint64_t addr,
                    struct xen_gdma_lookup *lookup)
 {
-    long rc;
-
     *lookup = (struct xen_gdma_lookup){
         .context = context,
         .kind = kind,
         .addr = addr,
     };
-    rc = gdma_op(XEN_GDMA_OP_LOOKUP, lookup, 1);
 
-    return rc ? rc : lookup->status;
+    return call_one(XEN_GDMA_OP_LOOKUP, lookup);
 }
 
 int gdma_map_grants(domid_t domid, grant_ref_t ref, unsigned int nr,
@@ -160,33 +155,28 @@ int gdma_map_own_at(uint32_t context, uint64_t daddr, unsigned long gfn,
 int gdma_flush(uint32_t context)
 {
     struct xen_gdma_flush flush = { .context = context };
-    long rc = gdma_op(XEN_GDMA_OP_FLUSH, &flush, 1);
 
-    return rc ? rc : flush.status;
+    return call_one(XEN_GDMA_OP_FLUSH, &flush);
 }
 
 int gdma_context_create(uint64_t max_daddr,
                         struct xen_gdma_context_create *create)
 {
-    long rc;
-
     *create = (struct xen_gdma_context_create){
         .max_daddr = max_daddr,
         .daddr_first = LEFT_OVER,
         .daddr_last = LEFT_OVER,
         .context = LEFT_OVER,
     };
-    rc = gdma_op(XEN_GDMA_OP_CONTEXT_CREATE, create, 1);
 
-    return rc ? rc : create->status;
+    return call_one(XEN_GDMA_OP_CONTEXT_CREATE, create);
 }
 
 int gdma_context_destroy(uint32_t context)
 {
     struct xen_gdma_context_destroy destroy = { .context = context };
-    long rc = gdma_op(XEN_GDMA_OP_CONTEXT_DESTROY, &destroy, 1);
 
-    return rc ? rc : destroy.status;
+    return call_one(XEN_GDMA_OP_CONTEXT_DESTROY, &destroy);
 }
 
 int gdma_attach(uint32_t bdf, uint32_t context)
@@ -196,9 +186,8 @@ int gdma_attach(uint32_t bdf, uint32_t context)
         .id = bdf,
         .context = context,
     };
-    long rc = gdma_op(XEN_GDMA_OP_DEVICE_ATTACH, &attach, 1);
 
-    return rc ? rc : attach.status;
+    return call_one(XEN_GDMA_OP_DEVICE_ATTACH, &attach);
 }
 
 int gdma_register_args(const void *area, unsigned int nr)
@@ -213,50 +202,55 @@ int gdma_register_args_gfn(uint64_t gfn, unsigned int nr)
         .nr_frames = nr,
         .status = LEFT_OVER,
     };
-    long rc = gdma_op(XEN_GDMA_OP_REGISTER_ARGS, &args, 1);
 
-    return rc ? rc : args.status;
+    return call_one(XEN_GDMA_OP_REGISTER_ARGS, &args);
 }
 
 int gdma_revoke(grant_ref_t ref)
 {
     struct xen_gdma_revoke revoke = { .gref = ref, .status = LEFT_OVER };
-    int rc = gdma_op(XEN_GDMA_OP_REVOKE, &revoke, 1);
 
-    return rc ? rc : revoke.status;
+    return call_one(XEN_GDMA_OP_REVOKE, &revoke);
 }
 
 int gdma_set_limits(domid_t domid, uint32_t max_pins, uint32_t max_contexts,
                     struct xen_gdma_set_limits *set)
 {
-    long rc;
-
     *set = (struct xen_gdma_set_limits){
         .domid = domid,
         .max_pins = max_pins,
         .max_contexts = max_contexts,
     };
-    rc = gdma_op(XEN_GDMA_OP_SET_LIMITS, set, 1);
 
-    return rc ? rc : set->status;
+    return call_one(XEN_GDMA_OP_SET_LIMITS, set);
 }
 
 int gdma_stats(domid_t domid, struct xen_gdma_stats *stats)
 {
-    long rc;
-
     memset(stats, 0x5a, sizeof(*stats));
     stats->domid = domid;
     stats->pad0 = 0;
-    rc = gdma_op(XEN_GDMA_OP_STATS, stats, 1);
 
-    return rc ? rc : stats->status;
+    return call_one(XEN_GDMA_OP_STATS, stats);
+}
+
+void expect_all_ended(const struct xen_gdma_stats *start)
+{
+    struct xen_gdma_stats now;
+
+    expect("stats", gdma_stats(XEN_GDMA_DOMID_SELF, &now), 0);
+    expect("pinned frames", now.used_pins, start->used_pins);
+    expect("contexts", now.used_contexts, start->used_contexts);
+    expect("failed flushes", now.failed_flushes, start->failed_flushes);
+    expect("mappings made and ended", now.maps - start->maps,
+           now.unmaps - start->unmaps);
+    expect("frames mapped and unmapped",
+           now.mapped_frames - start->mapped_frames,
+           now.unmapped_frames - start->unmapped_frames);
 }
 
 int gdma_fault_read(struct xen_gdma_fault *fault)
 {
-    long rc;
-
     *fault = (struct xen_gdma_fault){
         .op = XEN_GDMA_FAULT_READ,
         .id = LEFT_OVER,
@@ -265,9 +259,8 @@ int gdma_fault_read(struct xen_gdma_fault *fault)
         .flags = LEFT_OVER,
         .lost = LEFT_OVER,
     };
-    rc = gdma_op(XEN_GDMA_OP_FAULTS, fault, 1);
 
-    return rc ? rc : fault->status;
+    return call_one(XEN_GDMA_OP_FAULTS, fault);
 }
 
 int gdma_fault_notify(uint32_t port)
@@ -276,17 +269,14 @@ int gdma_fault_notify(uint32_t port)
         .op = XEN_GDMA_FAULT_NOTIFY,
         .port = port,
     };
-    long rc = gdma_op(XEN_GDMA_OP_FAULTS, &fault, 1);
 
-    return rc ? rc : fault.status;
+    return call_one(XEN_GDMA_OP_FAULTS, &fault);
 }
 
 int gdma_window_create(uint32_t context, unsigned int kind, domid_t domid,
                        uint64_t source, uint32_t nr, unsigned int flags,
                        struct xen_gdma_window_create *window)
 {
-    long rc;
-
     *window = (struct xen_gdma_window_create){
         .context = context,
         .kind = kind,
@@ -296,9 +286,8 @@ int gdma_window_create(uint32_t context, unsigned int kind, domid_t domid,
         .flags = flags,
         .status = LEFT_OVER,
     };
-    rc = gdma_op(XEN_GDMA_OP_WINDOW_CREATE, window, 1);
 
-    return rc ? rc : window->status;
+    return call_one(XEN_GDMA_OP_WINDOW_CREATE, window);
 }
 
 int gdma_window_destroy(uint32_t context, uint64_t handle)
@@ -308,9 +297,8 @@ int gdma_window_destroy(uint32_t context, uint64_t handle)
         .context = context,
         .status = LEFT_OVER,
     };
-    long rc = gdma_op(XEN_GDMA_OP_WINDOW_DESTROY, &destroy, 1);
 
-    return rc ? rc : destroy.status;
+    return call_one(XEN_GDMA_OP_WINDOW_DESTROY, &destroy);
 }
 
 /* Does the service offer @capability?  If not, skips with @missing. */

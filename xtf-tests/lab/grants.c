@@ -11,6 +11,15 @@ int own_domid(void)
 #endif
 }
 
+bool owns_machine(void)
+{
+    if ( own_domid() == 0 )
+        return true;
+
+    xtf_skip("Only the domain that owns the machine can run this\n");
+    return false;
+}
+
 void gnttab_grant_access(grant_ref_t ref, domid_t domid, unsigned long gfn,
                          unsigned int readonly)
 {

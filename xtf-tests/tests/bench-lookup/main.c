@@ -134,8 +134,8 @@ void test_main(void)
     struct xen_gdma_query query;
     unsigned int made = 0;
 
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_contexts_usable() )
         return;
     if ( gdma_query(&query) || query.max_pins != MILLION )

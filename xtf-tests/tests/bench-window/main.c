@@ -120,8 +120,8 @@ static void measure_maps(unsigned int first_mib)
 
 void test_main(void)
 {
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_usable() )
         return;
 

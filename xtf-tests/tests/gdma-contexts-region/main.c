@@ -148,8 +148,8 @@ static void end(const struct place *place, unsigned int left)
 
 void test_main(void)
 {
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_contexts_usable() )
         return;
     for ( unsigned int i = 0; i < NR_DEVICES; i++ )

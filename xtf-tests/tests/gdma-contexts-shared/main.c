@@ -188,8 +188,8 @@ static void move_both(unsigned int to)
 
 void test_main(void)
 {
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_contexts_usable() || !find_devices() )
         return;
     for ( unsigned int i = 0; i < ARRAY_SIZE(devices); i++ )

@@ -611,8 +611,8 @@ static void nothing_left(void)
 
 void test_main(void)
 {
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_contexts_usable() || !find_devices() )
         return;
     if ( gdma_set_limits(XEN_GDMA_DOMID_SELF, WIDE_PINS, XEN_GDMA_LIMIT_KEEP,

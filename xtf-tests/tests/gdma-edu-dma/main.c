@@ -299,8 +299,8 @@ void test_main(void)
 {
     struct xen_gdma_map map;
 
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     self = own_domid();
 
     if ( !gdma_usable() || !find_device() )

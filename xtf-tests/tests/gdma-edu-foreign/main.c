@@ -275,8 +275,8 @@ void test_main(void)
     struct xen_gdma_map source, target;
     struct xen_gdma_query before;
 
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_usable() )
         return;
     if ( !edu_open(&edu, 0) )

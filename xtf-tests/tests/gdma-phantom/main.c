@@ -67,8 +67,8 @@ static void remove_and_add(void)
 
 void test_main(void)
 {
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_contexts_usable() )
         return;
     if ( pci_read(DEVICE, PCI_ID) == PCI_ID_NONE )

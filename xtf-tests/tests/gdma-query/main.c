@@ -276,8 +276,8 @@ void test_main(void)
     struct xen_gdma_query query;
     int rc;
 
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
 
     rc = gdma_query(&query);
     if ( rc == -ENOSYS )

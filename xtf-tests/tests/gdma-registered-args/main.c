@@ -258,8 +258,8 @@ void test_main(void)
 {
     struct xen_gdma_map shows;
 
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_contexts_usable() )
         return;
     if ( !device_open(&device, 0) )

@@ -163,8 +163,8 @@ void test_main(void)
 {
     struct xen_gdma_window_create of_grants, of_own;
 
-    if ( own_domid() != 0 )
-        return xtf_skip("Only the domain that owns the machine can run this\n");
+    if ( !owns_machine() )
+        return;
     if ( !gdma_usable() )
         return;
     if ( !device_open(&device, 0) )

@@ -102,6 +102,12 @@ int gdma_set_limits(domid_t domid, uint32_t max_pins, uint32_t max_contexts,
                     struct xen_gdma_set_limits *set);
 int gdma_stats(domid_t domid, struct xen_gdma_stats *stats);
 
+/*
+ * All that was mapped since the counters were @start has been unmapped, no flush
+ * has failed, and as many frames and contexts are in use as then.
+ */
+void expect_all_ended(const struct xen_gdma_stats *start);
+
 /* Take the oldest fault. */
 int gdma_fault_read(struct xen_gdma_fault *fault);
 /* Have @port told when there are faults; 0: nobody. */

@@ -27,6 +27,9 @@
 /* This domain's id, where the domain can know it; else -1. */
 int own_domid(void);
 
+/* Is it the domain that owns the machine?  If not, skips the whole test. */
+bool owns_machine(void);
+
 /* Let @domid use @gfn under reference @ref; @readonly is 0 or GTF_readonly. */
 void gnttab_grant_access(grant_ref_t ref, domid_t domid, unsigned long gfn,
                          unsigned int readonly);
