@@ -13,9 +13,10 @@ use testbed::{
     row::new_context,
     scene::{BACKEND, BYSTANDER, FRONTEND, scene, scene_with},
     sequence::{
-        Action,
+        Action, MapChoice,
+        contexts::ContextAction,
         grants::{CopyChoice, CopyEnd, GrantAction},
-        play,
+        play, play_pv,
     },
 };
 
@@ -255,4 +256,82 @@ fn an_in_use_flag_leaves_the_entry_of_a_transfer() {
     }];
     checked.transfer(FRONTEND, &mut ops);
     assert_eq!(ops[0].status, 0);
+}
+
+fn choice(from: u8, source: u8, count: u8, flags: u8) -> MapChoice {
+    MapChoice {
+        from,
+        source,
+        count,
+        flags,
+        dfn: 0,
+        nonsense: u16::MAX,
+    }
+}
+
+fn map(holder: u8, elements: &[MapChoice]) -> Action {
+    let elements = elements.to_vec();
+    Action::Map { holder, elements }
+}
+
+fn create(pages: u8) -> Action {
+    Action::Contexts(ContextAction::Create {
+        holder: 1,
+        pages,
+        nonsense: 3,
+        content: 0,
+    })
+}
+
+/// A map that failed wants no flush, so what waits in its context goes on waiting when the
+/// call turns to another one. As it was found.
+#[test]
+fn a_failed_map_wants_no_flush_when_the_call_turns() {
+    let actions = [
+        map(16, &[choice(182, 73, 2, 90)]),
+        create(66),
+        Action::Unmap {
+            holder: 1,
+            which: vec![192],
+        },
+        Action::Grants(GrantAction::Write {
+            granter: 232,
+            gref: 141,
+            kind: 0,
+            holder: 0,
+            frame: 0,
+            part: [0, 0],
+        }),
+        map(
+            1,
+            &[
+                choice(0, 0, 29, 0),
+                choice(9, 1, 2, 77),
+                choice(102, 24, 50, 16),
+            ],
+        ),
+    ];
+    play_pv(&actions, 0, false);
+}
+
+/// A call that comes back to a context has flushed it before: what it ends there without a
+/// flush waits. As it was found.
+#[test]
+fn an_unmap_behind_the_flush_of_its_context_waits() {
+    let actions = [
+        map(6, &[choice(0, 0, 197, 0), choice(0, 0, 41, 0)]),
+        Action::Grants(GrantAction::Swap {
+            caller: 2,
+            refs: [60, 178],
+        }),
+        create(18),
+        map(16, &[choice(1, 221, 1, 90)]),
+        map(76, &[choice(17, 0, 25, 128)]),
+        map(1, &[choice(19, 73, 61, 48)]),
+        Action::Unmap {
+            holder: 26,
+            which: vec![56, 40, 210],
+        },
+    ];
+    play_pv(&actions, 0, true);
 }

@@ -153,6 +153,7 @@ impl Checked {
             may_fail,
             events: &mut events,
             at_work: None,
+            wants_flush: false,
         };
         while worked < after.len() && after[worked].worked_on() {
             let mut question = before[worked];

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use hypercall_abi::{
     Errno,
     lookup::Lookup,
-    mapping::{Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT_DMA},
+    mapping::{Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT_DMA, XEN_GDMA_NO_FLUSH},
     query::{Query, XEN_GDMA_CAP_DEFAULT_CONTEXT},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -35,6 +35,8 @@ pub struct Step<'a> {
     pub events: &'a mut VecDeque<Event>,
     /// The context that the elements of this step were about last.
     pub at_work: Option<u32>,
+    /// One of them wants a flush of that context before another one's turn.
+    pub wants_flush: bool,
 }
 
 /// An element of an array that a hypercall works through.
@@ -104,9 +106,18 @@ impl Step<'_> {
         else {
             return;
         };
-        let of_left =
-            |event: &Event| matches!(*event, Event::Flush { context, .. } if context == left);
-        while self.apply_next(of_left) {}
+        if !std::mem::take(&mut self.wants_flush) {
+            return;
+        }
+        while let Some(&event) = self.events.front() {
+            if matches!(event, Event::Map { .. }) {
+                return;
+            }
+            self.apply_next(|_| true);
+            if matches!(event, Event::Flush { context, .. } if context == left) {
+                return;
+            }
+        }
     }
 
     /// Follows the map calls of one element: where it began, and how many frames
@@ -342,6 +353,7 @@ impl Element for Map {
                 after.status
             ),
         }
+        step.wants_flush |= after.status == 0 && before.flags & XEN_GDMA_NO_FLUSH == 0;
     }
 }
 
@@ -354,6 +366,10 @@ impl Element for Unmap {
             ..*before
         };
         assert!(same_but_status(&unchanged, after), "{before:?} {after:?}");
+        if after.status == 0 {
+            step.enter(before.context);
+            step.wants_flush |= before.flags & XEN_GDMA_NO_FLUSH == 0;
+        }
         match step.rules().unmap(before) {
             Ok(handle) if after.status == 0 => {
                 let space = (step.caller, before.context);
