@@ -23,6 +23,9 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// at first, but for the first block.
 const BUCKETS_PER_BLOCK: usize = 1024;
 
+/// Blocks that are freed in one step.
+const BLOCKS_SHED: usize = 16;
+
 /// The links of a page in one index.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Links {
@@ -137,6 +140,19 @@ impl<K: Copy + Eq + Hash> Index<K> {
             self.whole = self.buckets;
         }
         Ok(())
+    }
+
+    /// Frees a bounded part of the buckets, if there are no keys. False: nothing is left to
+    /// be freed.
+    pub fn shed(&mut self) -> bool {
+        let left = self.heads.len();
+        if self.keys != 0 || left == 0 {
+            return false;
+        }
+        (self.buckets, self.whole) = (0, 0);
+        self.heads
+            .shrink(left.saturating_sub(BLOCKS_SHED * BUCKETS_PER_BLOCK));
+        true
     }
 
     fn take_chain(&mut self, bucket: u32) -> u32 {

@@ -3,15 +3,18 @@
 
 use hv::host::Domain;
 use hypercall_abi::{
-    command::{XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_UNMAP},
+    command::{
+        XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_UNMAP,
+    },
+    context::ContextDestroy,
     lookup::Lookup,
     mapping::{Map, Unmap},
 };
 use testbed::{
-    elements::{READ, lookup_gaddr, map_own, unmap_handle},
-    model::{DomainSetup, hypercall::Number},
+    elements::{READ, inside, lookup_gaddr, map_own, unmap_handle},
+    model::{DomainSetup, Preempt, hypercall::Number},
     oracle::Checked,
-    row::ROW,
+    row::{ROW, new_context},
     scene::{BACKEND, scene_with},
 };
 
@@ -94,4 +97,47 @@ fn the_index_grows_by_one_bucket_at_a_time() {
         assert_eq!(find(&checked, ROW + nth, 0).status, -2);
     }
     assert_eq!(most_moved(&checked), moved, "unmapping moves nothing");
+}
+
+/// Slots that are dropped, at most, between two looks at whether to go on.
+const SLOTS_PER_STEP: usize = 1024;
+
+/// A context in which nothing is mapped any more has memory that its mappings needed.
+#[test]
+fn invariant_7_what_mappings_needed_goes_in_bounded_steps() {
+    let mut checked = scene_with(DomainSetup {
+        max_pins: FRAMES as u32,
+        ..DomainSetup::pvh(BACKEND)
+    });
+    checked.machine.populate_in_a_row(BACKEND, ROW, FRAMES);
+    let number = new_context(&mut checked);
+    let mut maps: Vec<Map> = (0..FRAMES)
+        .map(|nth| inside(number, map_own(ROW + nth, 1, READ)))
+        .collect();
+    for maps in maps.chunks_mut(512) {
+        call(&checked, XEN_GDMA_OP_MAP, maps);
+        assert!(maps.iter().all(|map| map.status == 0));
+    }
+    let mut unmaps: Vec<Unmap> = maps
+        .iter()
+        .map(|map| Unmap {
+            context: number,
+            ..unmap_handle(map.handle)
+        })
+        .collect();
+    for unmaps in unmaps.chunks_mut(512) {
+        call(&checked, XEN_GDMA_OP_UNMAP, unmaps);
+        assert!(unmaps.iter().all(|unmap| unmap.status == 0));
+    }
+    checked.switch(|switches| switches.preempt = Preempt::Always);
+    let mut ops = [ContextDestroy {
+        context: number,
+        ..ContextDestroy::default()
+    }];
+    let vcpu = checked.machine.vcpu_of(BACKEND);
+    let called = vcpu.call_with(Number::GrantDma, XEN_GDMA_OP_CONTEXT_DESTROY, &mut ops);
+    assert_eq!((called.value, ops[0].status), (0, 0));
+    // The slots, and the index.
+    let least = maps.len().div_ceil(SLOTS_PER_STEP) + 1;
+    assert!(called.steps as usize > least, "{} steps", called.steps);
 }

@@ -9,8 +9,9 @@ use hypercall_abi::{
     mapping::{Map, XEN_GDMA_MAP_FIXED},
 };
 use testbed::{
-    elements::{READ, READ_WRITE, at, map_grant, map_own},
+    elements::{READ, READ_WRITE, at, map_grant, map_own, unmap_handle},
     model::{DomainSetup, Moment, Trigger, domain::Backing},
+    row::{ROW, with_row},
     scene::{BACKEND, BYSTANDER, FRONTEND, LAST_GRANTED, scene, scene_with},
 };
 
@@ -409,6 +410,26 @@ fn defect_only_first_frame_of_a_run_checked_for_ownership() {
     checked.map_refused(map_own(u64::MAX, 2, READ), -14);
     checked.write_entry(FRONTEND, 11, GTF_PERMIT_ACCESS, BACKEND, 5000);
     checked.map_refused(map_grant(FRONTEND, 8, 8, READ), -14);
+}
+
+/// The same in a long row, whose frames are pinned many at a time.
+#[test]
+fn defect_a_row_of_frames_with_another_in_it() {
+    let mut checked = with_row();
+    let mapped = checked.mapped(map_own(ROW, 128, READ_WRITE));
+    assert_eq!(checked.unmap_one(unmap_handle(mapped.handle)), 0);
+    for wrong in [0, 1, 63, 64, 65, 127] {
+        let before = {
+            let mut state = checked.machine.state();
+            let before = state.p2m.insert((BACKEND, ROW + wrong), Backing::Mmio);
+            before.expect("memory")
+        };
+        checked.map_refused(map_own(ROW, 128, READ_WRITE), -14);
+        checked.map_refused(map_own(ROW, 128, READ), -14);
+        let mut state = checked.machine.state();
+        state.p2m.insert((BACKEND, ROW + wrong), before);
+    }
+    checked.mapped(map_own(ROW, 128, READ));
 }
 
 #[test]

@@ -295,7 +295,13 @@ pub fn release_all<H: Host>(host: &H, holder: &H::Domain, state: &DomainState<H>
         }
     }
     let default = state.dma.space(host, XEN_GDMA_CONTEXT_DEFAULT);
-    match default.map(|space| release_dying(host, holder, state, &space)) {
+    let released = default.map(|space| release_dying(host, holder, state, &space));
+    while state.grants.identity.shed() {
+        if host.preempt_requested() {
+            return Release::Preempted;
+        }
+    }
+    match released {
         Some(Release::Complete) | None if state.dma.pinned() != 0 => {
             // Others still wait for a flush that failed: once more from the start.
             state.dma.release_again();
@@ -382,18 +388,21 @@ fn release_mappings<H: Host>(
     }
     loop {
         let mut context = space.context.lock();
-        let Some(mapping) = context.any_mapping() else {
+        if let Some(mapping) = context.last_mapping() {
+            let done = take_back(host, holder, state, space, &mut context, &mapping);
+            if done.is_err() {
+                drop(context);
+                // Before anything else: tables may have been freed. What fails still waits.
+                let _ = flush::flush(host, holder, state, space);
+                return Emptied::Refused(mapping);
+            }
+        } else if !context.shed() {
             break;
-        };
-        let done = take_back(host, holder, state, space, &mut context, &mapping);
+        }
+        let pending = context.pending();
         drop(context);
-        let Ok(done) = done else {
-            // Before anything else: tables may have been freed. What fails still waits.
-            let _ = flush::flush(host, holder, state, space);
-            return Emptied::Refused(mapping);
-        };
         let preempted = host.preempt_requested();
-        if done.pending >= MAX_PENDING || preempted {
+        if pending >= MAX_PENDING || preempted {
             if flush::flush(host, holder, state, space).is_err() {
                 return Emptied::Stuck;
             }

@@ -103,6 +103,12 @@ impl<R: Default> FrameRecords<R> {
         self.places.shrink(last as usize + PLACES_PER_BLOCK);
     }
 
+    /// Frees a bounded part of the index, if there are no records. False: nothing is left
+    /// to be freed.
+    pub fn shed(&mut self) -> bool {
+        self.by_frame.shed()
+    }
+
     /// Takes a record out of the index and of its place.
     fn take(&mut self, place: u32) -> Option<(Mfn, R)> {
         let mfn = self.places.get(place)?.mfn;

@@ -285,6 +285,14 @@ impl<H: Host> Identity<H> {
         Ok(Self { shards })
     }
 
+    /// Frees a bounded part of what counts needed that are gone. False: nothing is left to
+    /// be freed.
+    ///
+    /// Takes the locks of the shards, one after the other.
+    pub(crate) fn shed(&self) -> bool {
+        self.shards.iter().any(|shard| shard.lock().shed())
+    }
+
     fn shard(&self, mfn: Mfn) -> Option<&H::Spin<Records<H>>> {
         self.shards.get(mfn.number() as usize % SHARDS)
     }

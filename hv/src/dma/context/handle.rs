@@ -2,7 +2,7 @@
 //! Names of mappings: slots with generations, so that a name is never given out
 //! twice.
 
-use super::{Context, Mapping, NONE, ReserveError};
+use super::{Context, Mapping, NONE, ReserveError, identity::ByFrame};
 use crate::{
     addr::Access,
     blocks::Blocks,
@@ -64,6 +64,9 @@ pub(super) struct MappingSlot {
 const _: () = assert!(size_of::<MappingSlot>() == 16);
 const SLOTS_PER_BLOCK: usize = 256;
 
+/// Slots that are dropped in one step.
+const SLOTS_SHED: u32 = 1024;
+
 /// All slots of a context.
 pub(super) struct Slots {
     slots: Blocks<MappingSlot, SLOTS_PER_BLOCK>,
@@ -123,11 +126,20 @@ impl Slots {
         Ok(())
     }
 
-    /// Drops the last one. Nothing is allocated any more.
-    fn pop(&mut self) {
+    /// Drops a bounded number of those at the end that no mapping has. False: there are
+    /// none. Nothing is allocated any more.
+    fn shed(&mut self) -> bool {
+        let before = self.len;
         self.free = NONE;
-        self.len = self.len.saturating_sub(1);
+        while before - self.len < SLOTS_SHED
+            && let Some(last) = self.len.checked_sub(1)
+            && let Some(MappingState::Free | MappingState::Retired) =
+                self.get(last).map(|slot| slot.state)
+        {
+            self.len = last;
+        }
         self.slots.shrink(self.len());
+        self.len != before
     }
 }
 
@@ -177,21 +189,18 @@ impl<H: Host> Context<H> {
         }
     }
 
-    /// The live mapping with the highest slot, for the release of everything.
-    /// `None` also if there is one higher up that another vcpu is making.
-    pub fn any_mapping(&mut self) -> Option<Mapping> {
-        while let Some(last) = self.mappings.len.checked_sub(1) {
-            if let Some(mapping) = self.mapping_of(last) {
-                return Some(mapping);
-            }
-            match self.mappings.get(last).map(|slot| slot.state) {
-                Some(MappingState::Reserved | MappingState::Doomed | MappingState::Window) => {
-                    return None;
-                }
-                _ => self.mappings.pop(),
-            }
-        }
-        None
+    /// The mapping in the last slot, for the release of everything. `None` if there is no
+    /// live one, or nobody's slots are in the way, which [`Self::shed`] takes out of it.
+    pub fn last_mapping(&self) -> Option<Mapping> {
+        self.mapping_of(self.mappings.len.checked_sub(1)?)
+    }
+
+    /// Frees a bounded part of what mappings needed that are no more, in a context that
+    /// will have no new ones. False: nothing is left to be freed.
+    pub fn shed(&mut self) -> bool {
+        self.mappings.shed()
+            || self.by_source.shed()
+            || self.by_frame.as_mut().is_some_and(ByFrame::shed)
     }
 
     /// The mapping cannot be taken back: it loses its name, and its frames stay

@@ -73,6 +73,11 @@ impl ByFrame {
         self.newest.most_moved()
     }
 
+    /// Frees a bounded part of the buckets. False: there are none, or pages that need them.
+    pub fn shed(&mut self) -> bool {
+        self.newest.shed()
+    }
+
     /// Makes room for `unplaced` more frames, and for the links of `count` pages from
     /// `first` on, at least one.
     #[inline(never)]
