@@ -37,6 +37,7 @@ mod entered;
 mod figures;
 mod firmware;
 mod gdb;
+mod goals;
 mod linux;
 mod machine;
 mod operations;
@@ -105,7 +106,8 @@ enum Command {
         /// Fewer iterations
         #[arg(long)]
         quick: bool,
-        /// Fail if any grant table operation is slower than stock Xen's, takes more memory, or is not built
+        /// Fail if any grant table operation is slower than stock Xen's, takes more memory, or is not built,
+        /// or if a page's way to a device misses a goal
         #[arg(long)]
         strict: bool,
         /// Only the grant tables' operations; the results' file stays as it is
