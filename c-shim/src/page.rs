@@ -45,6 +45,13 @@ fn typed_tag(typed: bool) -> u64 {
     if typed { TYPED } else { 0 }
 }
 
+/// There is a type to take, if one is wanted: `gdma_pin_gfn()` says why pages of translated
+/// owners have none that matters.
+#[inline(always)]
+fn with_type(owner: &XenDomain, wanted: bool) -> bool {
+    wanted && !owner.is_translated()
+}
+
 /// What the C side calls the reason.
 #[cold]
 fn pin_error(result: c_int) -> FrameError {
@@ -100,7 +107,6 @@ impl XenFrame {
                 error => Err(pin_error(error)),
             };
         }
-        // Pages of translated owners need no type.
         // SAFETY: a live domain.
         let pinned = unsafe { ffi::gdma_pin_gfn(owner.as_ptr(), gfn.number(), write, io) };
         match u64::try_from(pinned) {
@@ -118,7 +124,7 @@ impl XenFrame {
         write: bool,
         take_type: bool,
     ) -> Result<Self, FrameError> {
-        let take_type = take_type && !owner.is_translated();
+        let take_type = with_type(owner, take_type);
         // SAFETY: a live domain, any frame number.
         match unsafe { ffi::gdma_page_again(owner.as_ptr(), mfn.number(), write, take_type) } {
             // SAFETY: on success the references asked for are ours.
@@ -258,11 +264,11 @@ impl XenFrameRun {
         if result != ffi::PIN_OKAY {
             return Err(pin_error(result));
         }
-        // On success the references are ours; types are for PV owners.
+        // On success the references are ours.
         Ok(Self {
             first: Mfn::new(mfn),
             count,
-            typed: write && !owner.is_translated(),
+            typed: with_type(owner, write),
         })
     }
 }

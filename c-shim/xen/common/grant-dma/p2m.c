@@ -13,7 +13,7 @@
 
 #include "gdma.h"
 
-/* The same, where it takes more than a look-up. */
+/* What gdma_pin_gfn() does where it takes more than a look-up. */
 static noinline int64_t pin_other_gfn(struct domain *owner, unsigned long gfn,
                                       bool write, bool io)
 {

@@ -189,8 +189,8 @@ impl<H: Host> Context<H> {
         }
     }
 
-    /// The mapping in the last slot, for the release of everything. `None` if there is no
-    /// live one, or nobody's slots are in the way, which [`Self::shed`] takes out of it.
+    /// The mapping in the last slot, for the release of everything. `None` also if that slot
+    /// is nobody's, which [`Self::shed`] drops, or another vcpu's that makes a mapping.
     pub fn last_mapping(&self) -> Option<Mapping> {
         self.mapping_of(self.mappings.len.checked_sub(1)?)
     }
