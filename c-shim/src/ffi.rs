@@ -36,6 +36,19 @@ pub(crate) struct Array {
     pub(crate) pages: [*mut c_void; 2],
 }
 
+/// `struct gdma_near`.
+#[cfg(target_arch = "x86_64")]
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct Near {
+    first: u64,
+    mfn: u64,
+    last: u64,
+    changes: u64,
+    count: u32,
+    small: bool,
+}
+
 /// `__HYPERVISOR_grant_table_op`.
 pub(crate) const HYPERCALL_GRANT_TABLE: c_uint = 20;
 /// `__HYPERVISOR_grant_dma_op`.
@@ -184,6 +197,8 @@ unsafe extern "C" {
 
     // p2m.c
     pub(crate) fn gdma_pin_gfn(owner: *mut Domain, gfn: u64, write: bool, io: bool) -> i64;
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn gdma_pin_near(owner: *mut Domain, gfn: u64, write: bool, near: *mut Near) -> i64;
     pub(crate) fn gdma_pin_run(
         owner: *mut Domain,
         gfn: u64,

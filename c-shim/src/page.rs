@@ -63,6 +63,16 @@ fn pin_error(result: c_int) -> FrameError {
     }
 }
 
+/// What look-ups in the address space of one domain have found.
+#[cfg(target_arch = "x86_64")]
+#[derive(Default)]
+pub(crate) struct XenNear(ffi::Near);
+
+/// Nothing: each frame is looked for.
+#[cfg(not(target_arch = "x86_64"))]
+#[derive(Default)]
+pub(crate) struct XenNear;
+
 impl XenFrame {
     /// # Safety
     ///
@@ -99,20 +109,71 @@ impl XenFrame {
     ) -> Result<Self, FrameError> {
         #[cfg(target_arch = "x86_64")]
         if !owner.is_translated() {
-            let mfn = gfn.number();
-            // SAFETY: a live PV domain, any frame number.
-            return match unsafe { ffi::gdma_pin_pv(owner.as_ptr(), mfn, take_type) } {
-                // SAFETY: on success the references asked for are ours.
-                ffi::PIN_OKAY => Ok(unsafe { Self::new(mfn, take_type) }),
-                error => Err(pin_error(error)),
-            };
+            return Self::pin_pv(owner, gfn, take_type);
         }
         // SAFETY: a live domain.
         let pinned = unsafe { ffi::gdma_pin_gfn(owner.as_ptr(), gfn.number(), write, io) };
-        match u64::try_from(pinned) {
-            // SAFETY: on success a reference is ours.
+        // SAFETY: on success a reference is ours.
+        unsafe { Self::pinned(pinned) }
+    }
+
+    /// See [`hv::host::Frames::pin_near`].
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn pin_near(
+        owner: &XenDomain,
+        gfn: Gfn,
+        write: bool,
+        take_type: bool,
+        near: &mut XenNear,
+    ) -> Result<Self, FrameError> {
+        if !owner.is_translated() {
+            return Self::pin_pv(owner, gfn, take_type);
+        }
+        // SAFETY: a live domain, and what was found in its address space or nothing.
+        let pinned =
+            unsafe { ffi::gdma_pin_near(owner.as_ptr(), gfn.number(), write, &mut near.0) };
+        // SAFETY: on success a reference is ours.
+        unsafe { Self::pinned(pinned) }
+    }
+
+    /// See [`hv::host::Frames::pin_near`].
+    #[cfg(not(target_arch = "x86_64"))]
+    #[inline(always)]
+    pub(crate) fn pin_near(
+        owner: &XenDomain,
+        gfn: Gfn,
+        write: bool,
+        take_type: bool,
+        XenNear: &mut XenNear,
+    ) -> Result<Self, FrameError> {
+        Self::pin_gfn(owner, gfn, write, take_type, false)
+    }
+
+    /// The frames of a PV domain are those of the machine.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn pin_pv(owner: &XenDomain, gfn: Gfn, take_type: bool) -> Result<Self, FrameError> {
+        let mfn = gfn.number();
+        // SAFETY: a live PV domain, any frame number.
+        match unsafe { ffi::gdma_pin_pv(owner.as_ptr(), mfn, take_type) } {
+            // SAFETY: on success the references asked for are ours.
+            ffi::PIN_OKAY => Ok(unsafe { Self::new(mfn, take_type) }),
+            error => Err(pin_error(error)),
+        }
+    }
+
+    /// What C says of a page that it was to pin without a type.
+    ///
+    /// # Safety
+    ///
+    /// A frame number comes with a reference, which is this value's from now on.
+    #[inline(always)]
+    unsafe fn pinned(result: i64) -> Result<Self, FrameError> {
+        match u64::try_from(result) {
+            // SAFETY: as the caller promises.
             Ok(mfn) => Ok(unsafe { Self::new(mfn, false) }),
-            Err(_) => Err(pin_error(pinned as c_int)),
+            Err(_) => Err(pin_error(result as c_int)),
         }
     }
 

@@ -10,6 +10,9 @@
 #define XENMEM_REMOVE_FROM      15
 #define XENMEM_ADD_BATCH        23
 
+/* 2 MiB. */
+#define LARGE_ORDER             9
+
 /* Frames handed to Xen, or shown in the copy window, at a time. */
 #define CHUNK                   16
 
@@ -125,10 +128,16 @@ static long domctl(struct domctl *op, unsigned int cmd, domid_t domid)
 }
 
 static unsigned int more_flags;
+static unsigned long more_pages;
 
 void second_domain_behind_iommu(void)
 {
     more_flags |= CREATE_IOMMU;
+}
+
+void second_domain_more_memory(unsigned long pages)
+{
+    more_pages += pages;
 }
 
 int second_domain_assign(const struct second_domain *dom, uint32_t sbdf)
@@ -175,7 +184,7 @@ static long set_resources(const struct second_domain *dom, unsigned long pages)
 
     /* Some more than the image: Xen places frames of its own. */
     op = (struct domctl){
-        .max_mem_kb = (pages + 64) * (PAGE_SIZE / 1024),
+        .max_mem_kb = (pages + more_pages + 64) * (PAGE_SIZE / 1024),
     };
 
     return domctl(&op, DOMCTL_MAX_MEM, dom->domid);
@@ -202,6 +211,29 @@ static long populate(const struct second_domain *dom, unsigned long gfn,
 
     printk("Second domain: %ld of %u frames at %#lx\n", done, nr, gfn);
     return done < 0 ? done : -ENOMEM;
+}
+
+int second_domain_populate(const struct second_domain *dom, unsigned long gfn,
+                           unsigned long pages)
+{
+    const unsigned long large = 1UL << LARGE_ORDER;
+    struct xen_memory_reservation reservation = {
+        .extent_start = &gfn,
+        .nr_extents = 1,
+        .extent_order = pages == large ? LARGE_ORDER : 0,
+        .domid = dom->domid,
+    };
+    unsigned long step = 1UL << reservation.extent_order;
+
+    for ( unsigned long end = gfn + pages; gfn < end; gfn += step )
+    {
+        long done = hypercall_memory_op(XENMEM_populate_physmap, &reservation);
+
+        if ( done != 1 )
+            return done < 0 ? done : -ENOMEM;
+    }
+
+    return 0;
 }
 
 /* Map up to CHUNK frames of the domain at @window. */

@@ -11,12 +11,13 @@ use super::Xen;
 use crate::{
     domain::{XenDomain, XenDomainRef},
     ffi,
-    page::{XenFrame, XenFrameRun},
+    page::{XenFrame, XenFrameRun, XenNear},
 };
 
 impl Frames for Xen {
     type Frame = XenFrame;
     type FrameRun = XenFrameRun;
+    type Near = XenNear;
 
     #[inline(always)]
     fn pin_gfn(
@@ -29,6 +30,18 @@ impl Frames for Xen {
     ) -> Result<XenFrame, FrameError> {
         let io = io == IoMemory::Allowed;
         XenFrame::pin_gfn(owner, gfn, access.write, take_type, io)
+    }
+
+    #[inline(always)]
+    fn pin_near(
+        &self,
+        owner: &XenDomain,
+        gfn: Gfn,
+        access: Access,
+        take_type: bool,
+        near: &mut XenNear,
+    ) -> Result<XenFrame, FrameError> {
+        XenFrame::pin_near(owner, gfn, access.write, take_type, near)
     }
 
     fn pin_run(

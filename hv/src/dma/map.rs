@@ -414,15 +414,19 @@ impl<H: Host> Place<'_, H> {
             return self.pin_own(host, first, request, reservation);
         }
         let mut frames = 0..request.count;
+        let mut table = OpenTable::closed(granter.unwrap_or(self.holder));
         while !frames.is_empty() {
             // Pinned and placed at once: who takes a grant back and sees that it is
             // pinned has to find it here.
             let mut context = self.space.context.lock();
-            let mut table = granter.map(OpenTable::of);
+            if granter.is_some() {
+                table.open();
+            }
             for nth in frames.by_ref().take(PINS_AT_A_TIME) {
-                let pin = pin_one(host, self.holder, table.as_mut(), request, (nth, how))?;
+                let pin = pin_one(host, self.holder, &mut table, request, (nth, how))?;
                 context.place(reservation, nth, pin);
             }
+            table.close();
         }
         Ok(())
     }
@@ -561,25 +565,27 @@ impl Pinning {
     }
 }
 
+/// Pins a frame of those that the guest names. `owner` is the granter with its table open,
+/// or the holder.
 #[inline(always)]
 pub(super) fn pin_one<H: Host>(
     host: &H,
     holder: &H::Domain,
-    table: Option<&mut OpenTable<'_, H>>,
+    owner: &mut OpenTable<'_, H>,
     request: &Request,
     (nth, how): (u32, Pinning),
 ) -> Result<DmaPin<H::Frame>, MapError> {
     match request.source {
-        Source::Grant(domid, first) => {
-            let table = table.ok_or(MapError::NoGranter(domid))?;
-            pin_grant_as(host, holder, table, (first, nth), (request.access, how))
+        Source::Grant(_, first) => {
+            pin_grant_as(host, holder, owner, (first, nth), (request.access, how))
                 .map(DmaPin::Grant)
         }
         Source::Own(first) => {
             let gfn = first
                 .checked_add(u64::from(nth))
                 .ok_or(MapError::Frame(FrameError::NotMemory))?;
-            host.pin_gfn(holder, gfn, request.access, how.typed, IoMemory::Refused)
+            owner
+                .pin_page(host, gfn, request.access, how.typed)
                 .map(|frame| DmaPin::Own { frame, gfn })
                 .map_err(MapError::Frame)
         }

@@ -126,12 +126,15 @@ impl<H: Host> Place<'_, H> {
         // Pinned and made mappings in one critical section: no granter who takes something
         // back can come between the one and the other.
         let mut mfns = [const { Mfn::new(0) }; ELEMENTS_PER_COPY];
-        let mut table = granter.as_deref().map(OpenTable::of);
+        let mut owner = match granter.as_deref() {
+            Some(granter) => OpenTable::of(granter),
+            None => OpenTable::closed(self.holder),
+        };
         for ((nth, op), mfn) in (0..).zip(elements.iter_mut()).zip(&mut mfns) {
-            let pinned = row.pin(table.as_mut(), request, nth, op);
+            let pinned = row.pin(&mut owner, request, nth, op);
             op.status = map::status::<H>(self.holder, pinned.map(|pinned| *mfn = pinned));
         }
-        drop(table);
+        owner.close();
         row.program(elements, &mfns);
         let refused = row.refused;
         let flush_soon = host.must_flush_soon(context.pending_flags());
@@ -162,7 +165,7 @@ impl<H: Host> Row<'_, H> {
     /// Pins what an element names, or gives back what was set aside for it.
     fn pin(
         &mut self,
-        table: Option<&mut OpenTable<'_, H>>,
+        owner: &mut OpenTable<'_, H>,
         request: &Request,
         nth: u32,
         op: &Map,
@@ -173,7 +176,7 @@ impl<H: Host> Row<'_, H> {
         let pin = Request::parse_source(op).and_then(|source| {
             let request = Request { source, ..*request };
             let how = Pinning::of(request.access);
-            pin_one(self.host, self.place.holder, table, &request, (0, how))
+            pin_one(self.host, self.place.holder, owner, &request, (0, how))
         });
         match pin {
             Ok(pin) => {

@@ -17,8 +17,8 @@ use super::{
     table::Frames,
 };
 use crate::{
-    addr::{Access, DomId, GrantRef, Mfn},
-    host::{Domain, Frame, Host, IoMemory},
+    addr::{Access, DomId, Gfn, GrantRef, Mfn},
+    host::{Domain, Frame, FrameError, Host, IoMemory},
 };
 pub use copy::CopyPin;
 use copy::{MAX_ATTEMPTS, copy_usage};
@@ -176,7 +176,10 @@ pub(super) fn pin_to_map<H: Host, E>(
         return Err(fail(PinError::NoTable));
     };
     let frames = &*state.grants.read();
-    pin_in(host, granter, frames, gref, holder, usage, seen, fail)
+    let pin_page = |gfn| host.pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io);
+    pin_in(
+        host, granter, frames, gref, holder, usage, seen, pin_page, fail,
+    )
 }
 
 /// The same, with the table locked already.
@@ -190,6 +193,7 @@ fn pin_in<H: Host, E>(
     holder: DomId,
     usage: &Usage,
     seen: &mut Seen,
+    pin_page: impl FnOnce(Gfn) -> Result<H::Frame, FrameError>,
     fail: impl Fn(PinError) -> E,
 ) -> Result<H::Frame, E> {
     let entry = &mut match frames.lock_entry(host, granter, gref) {
@@ -207,7 +211,7 @@ fn pin_in<H: Host, E>(
     };
     host.speculation_barrier();
     pin_entry(
-        host, frames, granter, entry, gref, request, usage, pins, seen, fail,
+        host, frames, granter, entry, gref, request, usage, pins, seen, pin_page, fail,
     )
 }
 
@@ -219,17 +223,27 @@ impl<F: Frame> Pin<F> {
     #[inline]
     pub fn take<H: Host<Frame = F>>(
         host: &H,
-        table: &OpenTable<'_, H>,
+        table: &mut OpenTable<'_, H>,
         gref: GrantRef,
         holder: DomId,
         usage: Usage,
     ) -> Result<Self, PinError> {
-        let granter = table.granter;
-        let frames = table.frames.as_deref().ok_or(PinError::NoTable)?;
+        let OpenTable {
+            granter,
+            frames,
+            near,
+        } = table;
+        let frames = frames.as_deref().ok_or(PinError::NoTable)?;
         let seen = &mut Seen::nothing();
-        let frame = pin_in(host, granter, frames, gref, holder, &usage, seen, |error| {
-            error
-        })?;
+        let (access, take_type) = (usage.access(), usage.take_type);
+        let pin_page = |gfn| match usage.io {
+            IoMemory::Refused => host.pin_near(granter, gfn, access, take_type, near),
+            io @ IoMemory::Allowed => host.pin_gfn(granter, gfn, access, take_type, io),
+        };
+        let same = |error| error;
+        let frame = pin_in(
+            host, granter, frames, gref, holder, &usage, seen, pin_page, same,
+        )?;
         Ok(Self {
             frame,
             gref,

@@ -87,6 +87,9 @@ pub trait Frames: Domains {
     /// Counted references to pages in a row.
     type FrameRun: FrameRun<Frame = Self::Frame>;
 
+    /// What look-ups in the address space of one domain have found; by default nothing.
+    type Near: Default;
+
     /// Takes a reference to the page at `gfn` of `owner`, with its type, as a writable
     /// one, if `take_type`. `access` tells what the page will be used for:
     /// a shared page that is to be written must be unshared first. Refuses pages
@@ -98,6 +101,19 @@ pub trait Frames: Domains {
         access: Access,
         take_type: bool,
         io: IoMemory,
+    ) -> Result<Self::Frame, FrameError>;
+
+    /// As [`Self::pin_gfn`] without device memory, for one of several frames that may lie
+    /// beside each other: instead of looking for this one, it may use what was found with
+    /// another. The result is what `gfn` has at a moment during the call, however long ago
+    /// that was. `near` has been used for this owner alone.
+    fn pin_near(
+        &self,
+        owner: &Self::Domain,
+        gfn: Gfn,
+        access: Access,
+        take_type: bool,
+        near: &mut Self::Near,
     ) -> Result<Self::Frame, FrameError>;
 
     /// Takes a reference to each of some frames from `gfn` on: at least one, at most

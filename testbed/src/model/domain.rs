@@ -277,7 +277,7 @@ impl Machine {
 
     fn relinquish_memory(&self, id: u16) {
         let mut state = self.state();
-        state.p2m.retain(|&(owner, _), _| owner != id);
+        state.p2m.forget(id);
         let owned: Vec<_> = state
             .frames
             .iter()

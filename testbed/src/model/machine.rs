@@ -19,6 +19,7 @@ use super::{
     guest::{GuestMemory, ReadLog},
     iommu::{Device, DmaFault, Iommu, TablesId},
     observed::{Counters, Event},
+    p2m::P2m,
     shared::SharedMemory,
     switches::{AccessControl, Switches},
     table::GuestTable,
@@ -49,8 +50,8 @@ type Hook = Arc<dyn Fn(&Machine, Moment<'_>) + Send + Sync>;
 pub struct State {
     /// Machine frames.
     pub frames: FrameTable,
-    /// (domain, guest frame) to what is there.
-    pub p2m: BTreeMap<(u16, u64), Backing>,
+    /// Guest frames.
+    pub p2m: P2m,
     /// Device address spaces.
     pub iommus: BTreeMap<TablesId, Iommu>,
     /// Contexts ever made.

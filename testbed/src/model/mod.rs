@@ -20,6 +20,7 @@
 //! | [`mirror`] | copies of a domain's memory in I/O page tables |
 //! | [`guest`] | guest memory for hypercall arguments, with holes |
 //! | [`mapped`] | guest memory that Xen has mapped for itself |
+//! | [`p2m`] | what domains have at their guest frames |
 //! | `origin` | where the elements of a call came from |
 //! | [`shared`] | pages shared with a guest: grant table frames |
 //! | [`table`] | a grant table as its granter sees it |
@@ -41,6 +42,7 @@ pub mod mapped;
 pub mod mirror;
 pub mod observed;
 mod origin;
+pub mod p2m;
 pub mod shared;
 pub mod switches;
 pub mod table;

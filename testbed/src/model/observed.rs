@@ -75,6 +75,8 @@ pub struct Counters {
     pub returned: u32,
     /// Most references given back between two polls.
     pub most_returned_between_polls: u32,
+    /// References taken by what an earlier look-up found.
+    pub near: u32,
     /// Flushes of CPU TLBs.
     pub tlb_flushes: u32,
     references_at_poll: u32,

@@ -84,7 +84,7 @@ fn two_uses_of_one_entry() {
                 let holder = DomId(HOLDER);
                 let taken = Pin::take(
                     &world,
-                    &OpenTable::of(&granter),
+                    &mut OpenTable::of(&granter),
                     GrantRef(8),
                     holder,
                     usage(write),
@@ -247,7 +247,7 @@ fn revocation_in_version_2() {
         let other = thread::spawn(guest);
         let taken = Pin::take(
             &world,
-            &OpenTable::of(&granter),
+            &mut OpenTable::of(&granter),
             GrantRef(gref as u32),
             DomId(HOLDER),
             usage(true),

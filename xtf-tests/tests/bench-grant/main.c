@@ -33,6 +33,8 @@
  *  iterations=<n>     how often the 128 pages are mapped and unmapped
  *                     (default 8); null hypercalls: 128 times that
  *  label=<name>       the name printed for GNTTABOP, default xen-c
+ *  granted=small      the pages are small ones in the clone's p2m (default: in
+ *                     a large one, as toolstacks make them)
  *
  * @see tests/bench-grant/main.c
  */
@@ -50,8 +52,10 @@ const char test_title[] = "Cost of mapping grants";
 #define NR_PAGES    128
 #define FIRST_REF   FIRST_FREE_REF
 
-/* What the clone grants; of this domain's own copy nothing is used. */
-static uint8_t granted[NR_PAGES * PAGE_SIZE] __page_aligned_bss;
+/* What the clone grants: memory that nobody looks at. */
+#define GRANTED     (MB(16) >> PAGE_SHIFT)
+/* The pages there that are one large page. */
+#define LARGE_PAGE  (MB(2) >> PAGE_SHIFT)
 
 /*
  * Guest frames for the mappings of GNTTABOP: memory beyond the image, which
@@ -80,8 +84,7 @@ static void granter(void)
     mailbox.error = arch_map_gnttab();
 
     for ( unsigned int i = 0; !mailbox.error && i < NR_PAGES; i++ )
-        gnttab_grant_access(FIRST_REF + i, 0,
-                            virt_to_gfn(&granted[i * PAGE_SIZE]), 0);
+        gnttab_grant_access(FIRST_REF + i, 0, GRANTED + i, 0);
 
     barrier();
     mailbox.ready = 1;
@@ -93,9 +96,13 @@ static void granter(void)
 static bool start_granter(struct second_domain *dom)
 {
     const struct mailbox *mail = (const void *)mailbox_window;
+    const unsigned int pages = argument_lists("granted", "large") ? LARGE_PAGE
+                                                                  : NR_PAGES;
     uint64_t start;
 
+    second_domain_more_memory(LARGE_PAGE);
     if ( second_domain_start(dom, granter) ||
+         second_domain_populate(dom, GRANTED, pages) ||
          second_domain_map(dom, &mailbox, mailbox_window, 1) )
         return false;
 

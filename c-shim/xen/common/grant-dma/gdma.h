@@ -57,7 +57,7 @@ union gdma_spinlock {
 #define GDMA_PCI_BEHIND_IOMMU    3
 
 /*
- * Results of gdma_pin_gfn(), gdma_pin_pv(), gdma_pin_run(), gdma_page_again() and
+ * Results of gdma_pin_gfn(), gdma_pin_near(), gdma_pin_pv(), gdma_pin_run(), gdma_page_again() and
  * gdma_page_of_mfn(), instead of what they return on success.
  */
 #define GDMA_PIN_OKAY            0
@@ -65,6 +65,20 @@ union gdma_spinlock {
 #define GDMA_PIN_TRY_AGAIN       (-2)
 #define GDMA_PIN_NOT_WRITABLE    (-3)
 #define GDMA_PIN_GONE            (-4)
+
+/* What a domain had at its guest frames when they were looked at. Zeros: nothing. */
+struct gdma_near {
+    /* Memory in a row, count frames of it. */
+    uint64_t first;
+    uint64_t mfn;
+    /* The last frame that was looked for elsewhere. */
+    uint64_t last;
+    /* Changes of the p2m until then. */
+    uint64_t changes;
+    uint32_t count;
+    /* It is not worth the trouble: small pages. */
+    bool small;
+};
 
 /* Results of gdma_page_steal() instead of the frame. */
 #define GDMA_STEAL_BAD_PAGE      (-1)
@@ -214,6 +228,8 @@ void gdma_shared_clear16(struct domain *owner, uint16_t *p, uint16_t bits);
 
 /* p2m.c */
 int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write, bool io);
+int64_t gdma_pin_near(struct domain *owner, uint64_t gfn, bool write,
+                      struct gdma_near *near); /* only on x86 */
 int gdma_pin_pv(struct domain *owner, uint64_t mfn, bool take_type); /* only on x86 */
 int gdma_pin_run(struct domain *owner, uint64_t gfn, uint32_t most, bool write,
                  uint64_t *mfn, uint32_t *count);

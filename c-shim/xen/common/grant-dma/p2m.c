@@ -84,6 +84,90 @@ int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write, bool io)
     return pin_other_gfn(owner, gfn, write, io);
 }
 
+#ifdef CONFIG_HVM
+/* As gdma_pin_gfn(), and notes what the large page that gfn is in leads to. */
+static noinline int64_t pin_and_note(struct domain *owner, unsigned long gfn,
+                                     bool write, struct gdma_near *near)
+{
+    struct p2m_domain *p2m = p2m_get_hostp2m(owner);
+    unsigned int order;
+    p2m_type_t t;
+    p2m_access_t a;
+    mfn_t mfn = get_gfn_type_access(p2m, gfn, &t, &a, 0, &order);
+    bool pinned = t == p2m_ram_rw && mfn_valid(mfn) &&
+                  get_page(mfn_to_page(mfn), owner);
+
+    near->first = gfn & (~0UL << order);
+    near->mfn = mfn_x(mfn) - (gfn - near->first);
+    near->count = pinned && order ? 1UL << order : 0;
+    near->changes = dom_iommu(owner)->gfn_changes;
+    near->small = !order;
+
+    put_gfn(owner, gfn);
+
+    return pinned ? mfn_x(mfn) : gdma_pin_gfn(owner, gfn, write, false);
+}
+
+/*
+ * The p2m has not changed since a look-up, and nobody is about to change it: what is
+ * changed, and counted, is so with its lock held for writing.
+ */
+static bool still_holds(const struct domain *owner, const struct gdma_near *near)
+{
+    if ( percpu_rw_is_write_locked(&p2m_get_hostp2m(owner)->lock.lock) )
+        return false;
+
+    smp_rmb();
+
+    return likely(ACCESS_ONCE(dom_iommu(owner)->gfn_changes) == near->changes);
+}
+
+/*
+ * As gdma_pin_gfn() without device memory, for one of several frames of the same owner.
+ * A look-up is most of what that costs, so its result is used again in the same large
+ * page: a reference is taken to what was there, and then that has to be there still. So
+ * gfn has led to the page at a moment after the call began.
+ *
+ * The first frame is looked for as any other, for it may be the only one.
+ */
+int64_t gdma_pin_near(struct domain *owner, uint64_t gfn, bool write,
+                      struct gdma_near *near)
+{
+    uint64_t nth = gfn - near->first;
+
+    if ( near->small )
+        return gdma_pin_gfn(owner, gfn, write, false);
+
+    if ( likely(nth < near->count) )
+    {
+        struct page_info *page = mfn_to_page(_mfn(near->mfn + nth));
+
+        /* A full barrier, by which other CPUs' changes before the call are seen. */
+        if ( likely(get_page(page, owner)) )
+        {
+            if ( still_holds(owner, near) )
+                return near->mfn + nth;
+
+            put_page(page);
+        }
+
+        near->count = 0;
+    }
+    else if ( !((near->last ^ gfn) >> PAGE_ORDER_2M) )
+        return pin_and_note(owner, gfn, write, near);
+
+    near->last = gfn;
+
+    return gdma_pin_gfn(owner, gfn, write, false);
+}
+#elif defined(CONFIG_X86)
+int64_t gdma_pin_near(struct domain *owner, uint64_t gfn, bool write,
+                      struct gdma_near *near)
+{
+    return gdma_pin_gfn(owner, gfn, write, false);
+}
+#endif
+
 #ifdef CONFIG_X86
 /*
  * The same for PV domains, which have no address space to look anything up in, nor

@@ -245,8 +245,8 @@ fn pin_both<H: Host>(
     let passages = &origin.state().ok_or(PinError::NoTable)?.passages;
     passages.lock().enter(through, middle, origin_gref)?;
     let direct = {
-        let table = OpenTable::of(origin);
-        Pin::take(host, &table, origin_gref, granter.id(), usage)
+        let mut table = OpenTable::of(origin);
+        Pin::take(host, &mut table, origin_gref, granter.id(), usage)
     };
     let pinned = direct.and_then(|direct| {
         let page = Page {

@@ -14,6 +14,7 @@ use crate::model::{
     frames::{PinnedFrame, PinnedRun},
     locks::assert_none_held,
     machine::Machine,
+    p2m::Near,
 };
 
 impl Machine {
@@ -28,6 +29,7 @@ impl Machine {
 impl Frames for Machine {
     type Frame = PinnedFrame;
     type FrameRun = PinnedRun;
+    type Near = Near;
 
     fn pin_gfn(
         &self,
@@ -53,6 +55,32 @@ impl Frames for Machine {
                 Err(FrameError::NotMemory)
             }
         }
+    }
+
+    fn pin_near(
+        &self,
+        owner: &ModelDomain,
+        gfn: Gfn,
+        access: Access,
+        take_type: bool,
+        near: &mut Near,
+    ) -> Result<PinnedFrame, FrameError> {
+        let place = (owner.id().0, gfn.number());
+        if let Some(mfn) = near.seen(place) {
+            // As in Xen: a reference first, which can fail, and then the look whether what
+            // was found earlier still holds.
+            let taken = self.take_reference(place.0, mfn, take_type);
+            let holds = near.holds(&self.state().p2m);
+            match taken {
+                Ok(frame) if holds => {
+                    self.state().counters.near += 1;
+                    return Ok(frame);
+                }
+                _ => drop(taken),
+            }
+        }
+        near.look(&self.state().p2m, place);
+        self.pin_gfn(owner, gfn, access, take_type, IoMemory::Refused)
     }
 
     fn pin_run(

@@ -87,6 +87,7 @@ impl FrameRun for NoRun {
 impl Frames for World {
     type Frame = Page;
     type FrameRun = NoRun;
+    type Near = ();
 
     fn pin_gfn(
         &self,
@@ -98,6 +99,17 @@ impl Frames for World {
     ) -> Result<Page, FrameError> {
         let mfn = u64::from(owner.0.id) << 20 | gfn.number();
         Ok(Page::take(&self.inner.references, mfn))
+    }
+
+    fn pin_near(
+        &self,
+        owner: &Peer,
+        gfn: Gfn,
+        access: Access,
+        take_type: bool,
+        (): &mut (),
+    ) -> Result<Page, FrameError> {
+        self.pin_gfn(owner, gfn, access, take_type, IoMemory::Refused)
     }
 
     fn pin_run(&self, _: &Peer, _: Gfn, _: u32, _: bool) -> Result<NoRun, FrameError> {

@@ -36,6 +36,17 @@ int second_domain_start_with(struct second_domain *dom, void (*entry)(void),
 /* Domains started from now on can have devices. */
 void second_domain_behind_iommu(void);
 
+/* Domains started from now on can have so many pages beside the image. */
+void second_domain_more_memory(unsigned long pages);
+
+/*
+ * Give it empty pages at @gfn and behind, which must be a multiple of 512: in
+ * one large page, as toolstacks do, if there are 512 of them, else in small
+ * ones.  0, or an error number.
+ */
+int second_domain_populate(const struct second_domain *dom, unsigned long gfn,
+                           unsigned long pages);
+
 /* Make it the owner of a PCI device.  0, or an error number and a message. */
 int second_domain_assign(const struct second_domain *dom, uint32_t sbdf);
 
