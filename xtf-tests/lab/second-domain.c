@@ -270,17 +270,34 @@ static long map_chunk(const struct second_domain *dom, unsigned long gfn,
     return rc;
 }
 
-int second_domain_map(const struct second_domain *dom, const void *va,
-                      void *window, unsigned int nr)
+int second_domain_map_frames(const struct second_domain *dom, unsigned long gfn,
+                             void *window, unsigned int nr)
 {
     long rc = 0;
 
     for ( unsigned int i = 0; !rc && i < nr; i += CHUNK )
-        rc = map_chunk(dom, virt_to_gfn(va) + i,
-                       (uint8_t *)window + i * PAGE_SIZE,
+        rc = map_chunk(dom, gfn + i, (uint8_t *)window + i * PAGE_SIZE,
                        min(nr - i, (unsigned int)CHUNK));
 
     return rc;
+}
+
+int second_domain_map(const struct second_domain *dom, const void *va,
+                      void *window, unsigned int nr)
+{
+    return second_domain_map_frames(dom, virt_to_gfn(va), window, nr);
+}
+
+static long remove_frame(domid_t domid, unsigned long gfn)
+{
+    struct remove_from_physmap remove = { .domid = domid, .gfn = gfn };
+
+    return hypercall_memory_op(XENMEM_REMOVE_FROM, &remove);
+}
+
+int second_domain_remove(const struct second_domain *dom, unsigned long gfn)
+{
+    return remove_frame(dom->domid, gfn);
 }
 
 int second_domain_unmap(void *window, unsigned int nr)
@@ -288,14 +305,7 @@ int second_domain_unmap(void *window, unsigned int nr)
     long rc = 0;
 
     for ( unsigned int i = 0; !rc && i < nr; i++ )
-    {
-        struct remove_from_physmap remove = {
-            .domid = DOMID_SELF,
-            .gfn = virt_to_gfn(window) + i,
-        };
-
-        rc = hypercall_memory_op(XENMEM_REMOVE_FROM, &remove);
-    }
+        rc = remove_frame(DOMID_SELF, virt_to_gfn(window) + i);
 
     return rc;
 }

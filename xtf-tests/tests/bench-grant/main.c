@@ -33,8 +33,8 @@
  *  iterations=<n>     how often the 128 pages are mapped and unmapped
  *                     (default 8); null hypercalls: 128 times that
  *  label=<name>       the name printed for GNTTABOP, default xen-c
- *  granted=small      the pages are small ones in the clone's p2m (default: in
- *                     a large one, as toolstacks make them)
+ *  granted=large      the pages are in a large one in the clone's p2m, as
+ *                     toolstacks make them (default: small)
  *
  * @see tests/bench-grant/main.c
  */
@@ -96,8 +96,8 @@ static void granter(void)
 static bool start_granter(struct second_domain *dom)
 {
     const struct mailbox *mail = (const void *)mailbox_window;
-    const unsigned int pages = argument_lists("granted", "large") ? LARGE_PAGE
-                                                                  : NR_PAGES;
+    const unsigned int pages = argument_lists("granted", "small") ? NR_PAGES
+                                                                  : LARGE_PAGE;
     uint64_t start;
 
     second_domain_more_memory(LARGE_PAGE);

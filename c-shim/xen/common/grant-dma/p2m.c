@@ -5,6 +5,7 @@
 #include <xen/grant_table.h>
 #include <xen/iocap.h>
 #include <xen/mm.h>
+#include <xen/nospec.h>
 #include <xen/paging.h>
 #include <xen/sched.h>
 
@@ -140,7 +141,10 @@ int64_t gdma_pin_near(struct domain *owner, uint64_t gfn, bool write,
 
     if ( likely(nth < near->count) )
     {
-        struct page_info *page = mfn_to_page(_mfn(near->mfn + nth));
+        struct page_info *page;
+
+        nth = array_index_nospec(nth, near->count);
+        page = mfn_to_page(_mfn(near->mfn + nth));
 
         /* A full barrier, by which other CPUs' changes before the call are seen. */
         if ( likely(get_page(page, owner)) )

@@ -20,7 +20,7 @@ use crate::Exit;
 use crate::catalogue::BenchMachines;
 use crate::console::GuestResult;
 use crate::costs::OperationFigure;
-use crate::figures::{Cost, Figure, Measured, Samples, Variant, invalidations_per_batch};
+use crate::figures::{Cost, Figure, Granted, Measured, Samples, Variant, invalidations_per_batch};
 use crate::goals;
 use crate::machine::{Machine, instructions_as_time};
 use crate::operations;
@@ -31,6 +31,8 @@ use crate::trace::{self, Invalidations};
 use crate::verdict::{Ending, Expectations, Judge, Tally, judge};
 
 const BATCHES: [u64; 3] = [1, 16, 128];
+/// Batches that may share a look-up of the granter's large page.
+const BATCHES_IN_LARGE_PAGES: [u64; 2] = [16, 128];
 /// A call of the register form has one page.
 const BATCHES_IN_REGISTERS: [u64; 1] = [1];
 const RESULTS: &str = "build/bench/results.json";
@@ -117,19 +119,29 @@ fn measure_device(
     let effort = if quick { Effort::QUICK } else { Effort::FULL };
     let mut measured = Vec::new();
     let variants = [
-        (Variant::XenC, &machines.xen_c),
-        (Variant::Ours, &machines.ours),
-        (Variant::OursRun, &machines.ours),
-        (Variant::OursReg, &machines.ours),
-        (Variant::OursArgs, &machines.ours),
-        (Variant::OursArgsRun, &machines.ours),
-        (Variant::OwnArgs, &machines.ours),
-        (Variant::OwnArgsRun, &machines.ours),
+        (Variant::XenC, Granted::Small),
+        (Variant::Ours, Granted::Small),
+        (Variant::OursRun, Granted::Small),
+        (Variant::OursReg, Granted::Small),
+        (Variant::OursArgs, Granted::Small),
+        (Variant::OursArgsRun, Granted::Small),
+        (Variant::OwnArgs, Granted::Small),
+        (Variant::OwnArgsRun, Granted::Small),
+        (Variant::XenC, Granted::Large),
+        (Variant::Ours, Granted::Large),
+        (Variant::OursRun, Granted::Large),
+        (Variant::OursArgs, Granted::Large),
+        (Variant::OursArgsRun, Granted::Large),
     ];
-    for (variant, machine) in variants {
+    for (variant, granted) in variants {
+        let machine = match variant {
+            Variant::XenC => &machines.xen_c,
+            _ => &machines.ours,
+        };
         let bench = Bench {
             root,
             variant,
+            granted,
             machine,
             machines,
             effort,
@@ -195,6 +207,7 @@ pub(crate) fn batches(variant: Variant) -> &'static [u64] {
 struct Bench<'a> {
     root: &'a Path,
     variant: Variant,
+    granted: Granted,
     machine: &'a Machine,
     machines: &'a BenchMachines,
     effort: Effort,
@@ -204,7 +217,10 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// `None` if interrupted.
     fn measure(&self) -> Result<Option<Vec<Measured>>> {
-        let batches = batches(self.variant);
+        let batches = match self.granted {
+            Granted::Small => batches(self.variant),
+            Granted::Large => &BATCHES_IN_LARGE_PAGES,
+        };
         let of_batches = batches.iter().map(|batch| self.phase(*batch));
         let phases: Vec<String> = std::iter::once("null".to_owned())
             .chain(of_batches)
@@ -229,6 +245,7 @@ impl Bench<'_> {
                 invalidations_per_batch(counted, baseline, cost.iterations);
             measured.push(Measured {
                 variant: self.variant,
+                granted: self.granted,
                 batch,
                 cost,
                 invalidations_per_batch,
@@ -237,13 +254,21 @@ impl Bench<'_> {
         Ok(Some(measured))
     }
 
+    /// In the names of logs.
+    fn name(&self) -> String {
+        match self.granted {
+            Granted::Small => self.variant.to_string(),
+            Granted::Large => format!("{}-large", self.variant),
+        }
+    }
+
     fn phase(&self, batch: u64) -> String {
         format!("{}-{batch}", self.variant)
     }
 
     /// Boot with the trace on and count invalidations.
     fn count(&self, phase: &str) -> Result<Option<u64>> {
-        let trace = PathBuf::from(format!("build/logs/bench-{}-{phase}.trace", self.variant));
+        let trace = PathBuf::from(format!("build/logs/bench-{}-{phase}.trace", self.name()));
         if self.boot(phase, phase, Some(&trace))?.is_none() {
             return Ok(None);
         }
@@ -252,13 +277,16 @@ impl Bench<'_> {
 
     /// Boot with these phases; gives the console, or `None` if interrupted.
     fn boot(&self, purpose: &str, phases: &str, trace: Option<&Path>) -> Result<Option<String>> {
-        let guest_args = format!("phases={phases} iterations={}", self.effort.rounds);
+        let guest_args = format!(
+            "phases={phases} iterations={} granted={}",
+            self.effort.rounds, self.granted
+        );
         let mut machine = deterministic(self.machine, &guest_args);
         if let Some(trace) = trace {
             let args = trace::qemu_args(&trace.display().to_string());
             machine = machine.with_qemu_args(&args);
         }
-        let name = format!("{}-{purpose}", self.variant);
+        let name = format!("{}-{purpose}", self.name());
         let watch = &mut |_: &str| Flow::Continue;
         let timeout = self.machines.timeout;
         let Some(finished) =
@@ -268,8 +296,8 @@ impl Bench<'_> {
         };
         let seconds = finished.elapsed.as_secs_f64();
         anstream::println!(
-            "{QUIET}{:13} {purpose:17} {seconds:6.1} s  {}{QUIET:#}",
-            self.variant,
+            "{QUIET}{:19} {purpose:17} {seconds:6.1} s  {}{QUIET:#}",
+            self.name(),
             log_path(&format!("bench-{name}")).display()
         );
         Ok(Some(finished.console))
@@ -281,6 +309,7 @@ fn table(measured: &[Measured]) -> Table {
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header([
         "variant",
+        "granter's pages",
         "batch",
         "instructions/page",
         "net of null calls",
@@ -289,13 +318,14 @@ fn table(measured: &[Measured]) -> Table {
     for row in measured {
         table.add_row([
             row.variant.to_string(),
+            row.granted.to_string(),
             row.batch.to_string(),
             format!("{:.0}", row.cost.instructions_per_page),
             format!("{:.0}", row.cost.net_instructions_per_page),
             format!("{:.2}", row.invalidations_per_batch),
         ]);
     }
-    for column in table.column_iter_mut().skip(1) {
+    for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
@@ -306,6 +336,7 @@ fn comparison(measured: &[Measured]) -> String {
     let net = |variant, batch| {
         let row = measured
             .iter()
+            .filter(|row| row.granted == Granted::Small)
             .find(|row| row.variant == variant && row.batch == batch)?;
         Some(row.cost.net_instructions_per_page)
     };
@@ -343,9 +374,7 @@ fn write_results(path: &Path, measured: &[Measured], operations: &[OperationFigu
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let published = measured
-        .iter()
-        .filter(|row| matches!(row.variant, Variant::Ours | Variant::XenC));
+    let published = measured.iter().filter(|row| row.granted == Granted::Small);
     let figures: Vec<Published<'_>> = published
         .flat_map(Measured::figures)
         .map(Published::Device)
@@ -367,6 +396,7 @@ mod tests {
         };
         Measured {
             variant,
+            granted: Granted::Small,
             batch,
             cost,
             invalidations_per_batch: 1.0,
@@ -401,7 +431,7 @@ mod tests {
     #[test]
     fn every_row_of_the_table_shows_its_figures() {
         let text = table(&[measured(Variant::Ours, 128, 1234.0)]).to_string();
-        for cell in ["ours", "128", "1334", "1234", "1.00"] {
+        for cell in ["ours", "small", "128", "1334", "1234", "1.00"] {
             assert!(text.contains(cell), "{text}");
         }
     }

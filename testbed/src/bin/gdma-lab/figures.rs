@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -79,6 +80,24 @@ impl FromStr for Variant {
             "xen-c" => Ok(Self::XenC),
             _ => Err(()),
         }
+    }
+}
+
+/// How the granter's p2m has the pages that it grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Granted {
+    /// One by one.
+    Small,
+    /// In a large page, as toolstacks make them.
+    Large,
+}
+
+impl fmt::Display for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Small => "small",
+            Self::Large => "large",
+        })
     }
 }
 
@@ -280,6 +299,7 @@ pub struct Figure {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
     pub variant: Variant,
+    pub granted: Granted,
     pub batch: u64,
     pub cost: Cost,
     pub invalidations_per_batch: f64,
@@ -515,6 +535,7 @@ mod tests {
         };
         let measured = Measured {
             variant: Variant::XenC,
+            granted: Granted::Small,
             batch: 16,
             cost,
             invalidations_per_batch: 16.0,

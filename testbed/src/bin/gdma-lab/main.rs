@@ -59,7 +59,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::BenchRequest;
 use crate::catalogue::Catalogue;
-use crate::figures::Variant;
+use crate::figures::{Granted, Variant};
 use crate::linux::LinuxRequest;
 use crate::process::StopWish;
 use crate::profile::ProfileRequest;
@@ -122,6 +122,9 @@ enum Command {
         /// Pages a call: 1, 16 or 128; without it, all
         #[arg(long)]
         batch: Option<u64>,
+        /// How the granter's p2m has its pages: small, or large as toolstacks make them
+        #[arg(long, value_enum, default_value = "small")]
+        granted: Granted,
         /// How many functions to show
         #[arg(long, default_value_t = 20)]
         top: usize,
@@ -241,6 +244,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Profile {
             variant: variants,
             batch,
+            granted,
             top,
         } => profile::run(
             &root,
@@ -248,6 +252,7 @@ fn run(cli: Cli) -> Result<Exit> {
             &ProfileRequest {
                 variants,
                 batch,
+                granted,
                 top,
             },
             &stop,

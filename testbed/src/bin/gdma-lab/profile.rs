@@ -20,7 +20,7 @@ use crate::Exit;
 use crate::attribution::{Calls, Share, Symbols, attribute};
 use crate::bench::{batches, boot_to_success, deterministic};
 use crate::catalogue::BenchMachines;
-use crate::figures::Variant;
+use crate::figures::{Granted, Variant};
 use crate::machine::Machine;
 use crate::plugin;
 use crate::process::{Flow, StopWish};
@@ -37,6 +37,7 @@ pub(crate) struct ProfileRequest {
     pub variants: Vec<Variant>,
     /// Pages a call; `None`: all that the benchmark has.
     pub batch: Option<u64>,
+    pub granted: Granted,
     /// Functions to show of each command.
     pub top: usize,
 }
@@ -101,6 +102,7 @@ impl ProfileRequest {
                 };
                 profiles.push(Profile {
                     variant,
+                    granted: self.granted,
                     batch,
                     machine,
                 });
@@ -113,6 +115,7 @@ impl ProfileRequest {
 /// One variant in batches of one size: one boot.
 struct Profile<'a> {
     variant: Variant,
+    granted: Granted,
     batch: u64,
     machine: &'a Machine,
 }
@@ -169,7 +172,10 @@ impl Profile<'_> {
         let entry = plugin::address_of(&symbols, self.function())?;
         let phase = format!("{}-{}", self.variant, self.batch);
         let counts = PathBuf::from(format!("build/logs/profile-{phase}.counts"));
-        let guest_args = format!("phases={phase} iterations={ROUNDS}");
+        let guest_args = format!(
+            "phases={phase} iterations={ROUNDS} granted={}",
+            self.granted
+        );
         let machine = deterministic(self.machine, &guest_args)
             .with_qemu_args(&plugin::qemu_args(entry, &counts));
         let name = format!("profile-{phase}");
@@ -248,6 +254,7 @@ mod tests {
         let request = ProfileRequest {
             variants: vec![variant],
             batch: Some(batch),
+            granted: Granted::Small,
             top: 1,
         };
         let profiles = request.profiles(&machines)?;
@@ -307,6 +314,7 @@ mod tests {
         let request = ProfileRequest {
             variants: vec![Variant::Ours, Variant::OursReg],
             batch: None,
+            granted: Granted::Small,
             top: 1,
         };
         let batches: Vec<u64> = request

@@ -40,22 +40,28 @@ void second_domain_behind_iommu(void);
 void second_domain_more_memory(unsigned long pages);
 
 /*
- * Give it empty pages at @gfn and behind, which must be a multiple of 512: in
- * one large page, as toolstacks do, if there are 512 of them, else in small
- * ones.  0, or an error number.
+ * Give it empty pages at @gfn and behind: 512 of them, at a multiple of that,
+ * in one large page, as toolstacks do, others in small ones.  0, or an error
+ * number.
  */
 int second_domain_populate(const struct second_domain *dom, unsigned long gfn,
                            unsigned long pages);
+
+/* Nothing is at @gfn any more.  The page is the domain's until it ends. */
+int second_domain_remove(const struct second_domain *dom, unsigned long gfn);
 
 /* Make it the owner of a PCI device.  0, or an error number and a message. */
 int second_domain_assign(const struct second_domain *dom, uint32_t sbdf);
 
 /*
- * Show the clone's copy of the @nr pages at @va in this domain, at the page
- * aligned address @window: frames of this domain's own memory, which are lost.
+ * Show the clone's copy of the @nr pages at @va, or its frames from @gfn on, in
+ * this domain, at the page aligned address @window: frames of this domain's own
+ * memory, which are lost.
  */
 int second_domain_map(const struct second_domain *dom, const void *va,
                       void *window, unsigned int nr);
+int second_domain_map_frames(const struct second_domain *dom, unsigned long gfn,
+                             void *window, unsigned int nr);
 int second_domain_unmap(void *window, unsigned int nr);
 
 /* End it.  Everything of its memory mapped here must be unmapped by then. */
