@@ -11,7 +11,7 @@ use super::{
 use crate::{
     addr::DomId,
     grant::{OpenTable, Pin, peer::Peer, pin::transitive},
-    host::{Domain, Flushed, Host},
+    host::{Domain, Flushed, Frame, Host},
     state::DomainState,
     sync::SpinLock,
 };
@@ -72,9 +72,13 @@ fn release_chain<H: Host>(
 ) {
     let quota = &state.dma.pins;
     if chain.count == 1 {
-        let pin = space.context.lock().take_flushed(&mut chain, proof);
-        if let Some(pin) = pin {
-            quota.give_back(1);
+        let mut pin = [None];
+        let taken = space
+            .context
+            .lock()
+            .take_flushed(&mut chain, proof, &mut pin);
+        quota.give_back(taken);
+        if let [Some(pin)] = pin {
             release(host, holder, pin);
         }
         return;
@@ -82,16 +86,10 @@ fn release_chain<H: Host>(
     let mut granters = Peer::new();
     let mut pins = [const { None }; PINS_AT_A_TIME];
     loop {
-        let mut taken = 0;
-        let mut context = space.context.lock();
-        for place in &mut pins {
-            let Some(pin) = context.take_flushed(&mut chain, proof) else {
-                break;
-            };
-            *place = Some(pin);
-            taken += 1;
-        }
-        drop(context);
+        let taken = space
+            .context
+            .lock()
+            .take_flushed(&mut chain, proof, &mut pins);
         quota.give_back(taken);
         if taken == 0 {
             return;
@@ -108,29 +106,32 @@ fn release_some<H: Host>(
     granters: &mut Peer<H>,
     pins: &mut [Option<DmaPin<H::Frame>>],
 ) {
-    let mut pins = pins.iter_mut().map_while(Option::take).peekable();
-    while let Some(pin) = pins.next() {
-        let DmaPin::Grant(pin) = pin else {
+    for run in pins.chunk_by_mut(|pin, next| direct_granter(pin) == direct_granter(next)) {
+        let granter = run.first().and_then(direct_granter);
+        let pins = run.iter_mut().filter_map(Option::take);
+        let Some(id) = granter else {
+            pins.for_each(|pin| release(host, holder, pin));
             continue;
         };
-        if pin.is_transitive() {
-            transitive::release(host, holder, pin);
-            continue;
-        }
-        let id = pin.granter();
         let Some(granter) = granters.find(host, holder, id) else {
-            vanished(id);
+            pins.for_each(|_| vanished(id));
             continue;
         };
         let table = OpenTable::of(granter);
-        pin.release_to(host, &table);
-        let next = |pin: &DmaPin<H::Frame>| match pin {
-            DmaPin::Grant(pin) => pin.granter() == id && !pin.is_transitive(),
-            DmaPin::Own { .. } => false,
-        };
-        while let Some(DmaPin::Grant(pin)) = pins.next_if(next) {
-            pin.release_to(host, &table);
+        for pin in pins {
+            if let DmaPin::Grant(pin) = pin {
+                pin.release_to(host, &table);
+            }
         }
+    }
+}
+
+/// Whose grant it is of, if that grants the page itself.
+#[inline]
+fn direct_granter<F: Frame>(pin: &Option<DmaPin<F>>) -> Option<DomId> {
+    match pin {
+        Some(DmaPin::Grant(pin)) if !pin.is_transitive() => Some(pin.granter()),
+        _ => None,
     }
 }
 

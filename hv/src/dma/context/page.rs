@@ -232,11 +232,13 @@ impl<F> Page<F> {
         }
     }
 
-    /// Takes the pin out of a page that waited for a flush, which has succeeded.
+    /// Takes the pin out of a page that waited for a flush, which has succeeded: its record
+    /// is that of a free page then.
     pub fn take_flushed(&mut self, proof: &Flushed) -> Option<DmaPin<F>> {
         if self.reach() != Some(Reach::FlushPending) {
             return None;
         }
+        self.links = Links::NONE;
         match core::mem::replace(&mut self.used, Use::Free) {
             Use::ToldOwn { frame, gfn, .. } => Some(DmaPin::Own {
                 frame: frame.after(proof),

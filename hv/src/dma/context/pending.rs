@@ -162,16 +162,40 @@ impl<H: Host> Context<H> {
         }
     }
 
-    /// The flush succeeded: the next frame's pin, whose device frame is free now. Its quota
-    /// is the caller's to give back.
-    pub fn take_flushed(&mut self, chain: &mut Chain, proof: &Flushed) -> Option<DmaPin<H::Frame>> {
-        let index = chain.head;
-        let page = self.pages.get_mut(index)?;
-        let next = page.links.next;
-        let pin = page.take_flushed(proof)?;
-        chain.head = next;
-        chain.count -= 1;
-        self.free_page(index);
-        Some(pin)
+    /// The flush succeeded: puts the pins of the next frames into `pins`, which is empty,
+    /// and says how many. Their device frames are free now; their quota is the caller's to
+    /// give back.
+    #[inline]
+    pub fn take_flushed(
+        &mut self,
+        chain: &mut Chain,
+        proof: &Flushed,
+        pins: &mut [Option<DmaPin<H::Frame>>],
+    ) -> u32 {
+        let (mut taken, mut index) = (0, chain.head);
+        // Pages in a row become free together. They come from the last one down, because
+        // each was put before those that waited already.
+        let (mut first, mut row) = (index.wrapping_add(1), 0);
+        for place in pins {
+            let Some(page) = self.pages.get_mut(index) else {
+                break;
+            };
+            let next = page.links.next;
+            let Some(pin) = page.take_flushed(proof) else {
+                break;
+            };
+            *place = Some(pin);
+            taken += 1;
+            if index.wrapping_add(1) != first {
+                self.vacate(first, row);
+                row = 0;
+            }
+            (first, row) = (index, row + 1);
+            index = next;
+        }
+        self.vacate(first, row);
+        chain.head = index;
+        chain.count -= taken;
+        taken
     }
 }

@@ -118,25 +118,35 @@ impl<T: Record, const N: usize> Records<T, N> {
         chunk.records.as_mut()?.get_mut(index % N)
     }
 
-    /// A page becomes free. False: it has no record. Records that nobody uses are freed,
-    /// but for a few: memory that is no mapping's is nobody's quota.
-    pub fn free(&mut self, index: u32) -> bool {
-        let Some(record) = self.get_mut(index) else {
-            return false;
-        };
-        *record = T::FREE;
-        let Some(chunk) = self.chunks.get_mut(index as usize / N) else {
-            return false;
-        };
-        chunk.used -= 1;
-        if chunk.used == 0 {
+    /// A page, which has a record, becomes free.
+    pub fn free(&mut self, index: u32) {
+        if let Some(record) = self.get_mut(index) {
+            *record = T::FREE;
+            self.vacate(index, 1);
+        }
+    }
+
+    /// `count` pages from `first` on become free; their records are those of free pages
+    /// already. Records that nobody uses are freed, but for a few: memory that is no
+    /// mapping's is nobody's quota.
+    pub fn vacate(&mut self, first: u32, count: u32) {
+        let (mut index, end) = (first as usize, first as usize + count as usize);
+        while index < end {
+            let behind = end.min((index / N + 1) * N);
+            let Some(chunk) = self.chunks.get_mut(index / N) else {
+                return;
+            };
+            chunk.used -= (behind - index) as u32;
+            index = behind;
+            if chunk.used != 0 {
+                continue;
+            }
             if self.idle_chunks < MOST_IDLE_CHUNKS {
                 self.idle_chunks += 1;
             } else {
                 chunk.records = None;
             }
         }
-        true
     }
 }
 
