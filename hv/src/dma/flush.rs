@@ -72,28 +72,23 @@ fn release_chain<H: Host>(
 ) {
     let quota = &state.dma.pins;
     if chain.count == 1 {
-        let mut pin = [None];
-        let taken = space
-            .context
-            .lock()
-            .take_flushed(&mut chain, proof, &mut pin);
-        quota.give_back(taken);
-        if let [Some(pin)] = pin {
+        let [pin] = space.context.lock().take_flushed(&mut chain, proof);
+        if let Some(pin) = pin {
+            quota.give_back(1);
             release(host, holder, pin);
         }
         return;
     }
     let mut granters = Peer::new();
-    let mut pins = [const { None }; PINS_AT_A_TIME];
-    loop {
-        let taken = space
-            .context
-            .lock()
-            .take_flushed(&mut chain, proof, &mut pins);
-        quota.give_back(taken);
-        if taken == 0 {
+    while chain.count != 0 {
+        let waiting = chain.count;
+        let mut context = space.context.lock();
+        let mut pins = context.take_flushed::<PINS_AT_A_TIME>(&mut chain, proof);
+        drop(context);
+        if chain.count == waiting {
             return;
         }
+        quota.give_back(waiting - chain.count);
         release_some(host, holder, &mut granters, &mut pins);
     }
 }

@@ -420,7 +420,8 @@ impl<H: Host> Context<H> {
                 quota.give_back(1);
                 continue;
             };
-            self.unlink(source, index);
+            let links = page.links;
+            self.unlink(source, index, links);
             let pin = self.pages.get_mut(index).and_then(Page::withdraw);
             self.free_page(index);
             quota.give_back(1);

@@ -77,17 +77,15 @@ impl<H: Host> Context<H> {
         let Some(page) = self.pages.get_mut(index) else {
             return;
         };
-        let source = page.source();
-        let (true, Some(source)) = (page.set_pending(), source) else {
+        let Some(source) = page.set_pending() else {
             return;
         };
-        self.unlink(source, index);
-        if let Some(page) = self.pages.get_mut(index) {
-            page.links = Links {
-                newer: NONE,
-                next: self.pending.head,
-            };
-        }
+        let waiting = Links {
+            newer: NONE,
+            next: self.pending.head,
+        };
+        let links = core::mem::replace(&mut page.links, waiting);
+        self.unlink(source, index, links);
         self.pending.head = index;
         self.pending.count += 1;
     }
@@ -162,40 +160,32 @@ impl<H: Host> Context<H> {
         }
     }
 
-    /// The flush succeeded: puts the pins of the next frames into `pins`, which is empty,
-    /// and says how many. Their device frames are free now; their quota is the caller's to
-    /// give back.
+    /// The flush succeeded: the pins of the next frames, at most `N`, whose device frames
+    /// are free now. Their quota is the caller's to give back.
     #[inline]
-    pub fn take_flushed(
+    pub fn take_flushed<const N: usize>(
         &mut self,
         chain: &mut Chain,
         proof: &Flushed,
-        pins: &mut [Option<DmaPin<H::Frame>>],
-    ) -> u32 {
-        let (mut taken, mut index) = (0, chain.head);
+    ) -> [Option<DmaPin<H::Frame>>; N] {
         // Pages in a row become free together. They come from the last one down, because
         // each was put before those that waited already.
-        let (mut first, mut row) = (index.wrapping_add(1), 0);
-        for place in pins {
-            let Some(page) = self.pages.get_mut(index) else {
-                break;
-            };
+        let (mut first, mut row) = (chain.head.wrapping_add(1), 0);
+        let pins = core::array::from_fn(|_| {
+            let index = chain.head;
+            let page = self.pages.get_mut(index)?;
             let next = page.links.next;
-            let Some(pin) = page.take_flushed(proof) else {
-                break;
-            };
-            *place = Some(pin);
-            taken += 1;
+            let pin = page.take_flushed(proof)?;
+            chain.head = next;
+            chain.count -= 1;
             if index.wrapping_add(1) != first {
                 self.vacate(first, row);
                 row = 0;
             }
             (first, row) = (index, row + 1);
-            index = next;
-        }
+            Some(pin)
+        });
         self.vacate(first, row);
-        chain.head = index;
-        chain.count -= taken;
-        taken
+        pins
     }
 }
