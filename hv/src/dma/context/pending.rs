@@ -171,21 +171,23 @@ impl<H: Host> Context<H> {
         // Pages in a row become free together. They come from the last one down, because
         // each was put before those that waited already.
         let (mut first, mut row) = (chain.head.wrapping_add(1), 0);
+        let (mut index, mut taken) = (chain.head, 0);
         let pins = core::array::from_fn(|_| {
-            let index = chain.head;
             let page = self.pages.get_mut(index)?;
             let next = page.links.next;
             let pin = page.take_flushed(proof)?;
-            chain.head = next;
-            chain.count -= 1;
             if index.wrapping_add(1) != first {
                 self.vacate(first, row);
+                taken += row;
                 row = 0;
             }
             (first, row) = (index, row + 1);
+            index = next;
             Some(pin)
         });
         self.vacate(first, row);
+        chain.head = index;
+        chain.count -= taken + row;
         pins
     }
 }
