@@ -99,33 +99,53 @@ fn release_some<H: Host>(
     host: &H,
     holder: &H::Domain,
     granters: &mut Peer<H>,
-    pins: &mut [Option<DmaPin<H::Frame>>],
+    mut pins: &mut [Option<DmaPin<H::Frame>>],
 ) {
-    for run in pins.chunk_by_mut(|pin, next| direct_granter(pin) == direct_granter(next)) {
-        let granter = run.first().and_then(direct_granter);
-        let pins = run.iter_mut().filter_map(Option::take);
-        let Some(id) = granter else {
-            pins.for_each(|pin| release(host, holder, pin));
-            continue;
-        };
-        let Some(granter) = granters.find(host, holder, id) else {
-            pins.for_each(|_| vanished(id));
-            continue;
-        };
-        let table = OpenTable::of(granter);
-        for pin in pins {
-            if let DmaPin::Grant(pin) = pin {
-                pin.release_to(host, &table);
+    while let Some(first) = pins.first_mut() {
+        let mut done = 1;
+        match first.as_ref().and_then(direct_granter) {
+            Some(id) => match granters.find(host, holder, id) {
+                Some(granter) => done = release_run(host, &OpenTable::of(granter), id, pins),
+                None => {
+                    vanished(id);
+                    *first = None;
+                }
+            },
+            None => {
+                let pin = first.take();
+                pin.into_iter().for_each(|pin| release(host, holder, pin));
             }
         }
+        pins = pins.get_mut(done..).unwrap_or_default();
     }
+}
+
+/// Gives back the grants of domain `id`, whose table is open, with which `pins` begins. Says
+/// how many.
+#[inline(always)]
+fn release_run<H: Host>(
+    host: &H,
+    table: &OpenTable<'_, H>,
+    id: DomId,
+    pins: &mut [Option<DmaPin<H::Frame>>],
+) -> usize {
+    let mut done = 0;
+    for place in pins {
+        let pin = place.take_if(|pin| direct_granter(pin) == Some(id));
+        let Some(DmaPin::Grant(pin)) = pin else {
+            break;
+        };
+        pin.release_to(host, table);
+        done += 1;
+    }
+    done
 }
 
 /// Whose grant it is of, if that grants the page itself.
 #[inline]
-fn direct_granter<F: Frame>(pin: &Option<DmaPin<F>>) -> Option<DomId> {
+fn direct_granter<F: Frame>(pin: &DmaPin<F>) -> Option<DomId> {
     match pin {
-        Some(DmaPin::Grant(pin)) if !pin.is_transitive() => Some(pin.granter()),
+        DmaPin::Grant(pin) if !pin.is_transitive() => Some(pin.granter()),
         _ => None,
     }
 }
