@@ -114,6 +114,9 @@ mkdir -p "$OUT"
 touch "$OUT/built.new"
 "$ROOT/scripts/xen-source.sh" "$SOURCE"
 hold "xen-$LABEL"
+if [ "$KIND-$ARCH" = patched-x86_64 ]; then
+    "$ROOT/scripts/check-contig-markers.sh"
+fi
 mkdir -p "$OBJ"
 configure
 if [ "$KIND" = patched ]; then

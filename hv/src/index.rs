@@ -241,21 +241,33 @@ impl<K: Copy + Eq + Hash> Index<K> {
         }
     }
 
-    /// `page`, which is of `key`, is not to be found any more.
-    pub fn remove(&mut self, key: K, page: u32, pages: &mut impl LinkedMut<Key = K>) {
+    /// `page`, which is of `key` and has these links, is not to be found any more. Its
+    /// links may have been overwritten already.
+    #[inline]
+    pub fn remove(&mut self, key: K, page: u32, links: Links, pages: &mut impl LinkedMut<Key = K>) {
         let bucket = self.bucket_of(key);
-        let Some((_, Links { newer, next })) = pages.read(page) else {
-            return;
-        };
-        let head = self.head(bucket);
-        let before = if head == page {
-            // The usual case.
-            NONE
-        } else {
-            match self.find(head, pages, |index, _| index == page) {
-                Some((_, before)) => before,
-                None => return unlink_older(newer, next, pages),
+        match self.heads.get_mut(bucket) {
+            // The usual case: the only one of its key, and the first of its bucket.
+            Some(head) if *head == page && links.next == NONE => {
+                *head = links.newer;
+                self.keys -= 1;
             }
+            _ => self.remove_from(bucket, page, links, pages),
+        }
+    }
+
+    /// The same of any page, whose bucket is known.
+    #[inline(never)]
+    fn remove_from(
+        &mut self,
+        bucket: u32,
+        page: u32,
+        Links { newer, next }: Links,
+        pages: &mut impl LinkedMut<Key = K>,
+    ) {
+        let head = self.head(bucket);
+        let Some((_, before)) = self.find(head, pages, |index, _| index == page) else {
+            return unlink_older(newer, next, pages);
         };
         let follows = match pages.links_mut(next) {
             Some(links) => {

@@ -79,6 +79,34 @@ fn lookup_by_guest_address_newest_first() {
     assert_eq!(handles(&mut checked)[0], (-2, 0));
 }
 
+/// Whichever of three mappings of one frame ends first, the others are found.
+#[test]
+fn lookup_by_guest_address_in_any_order_of_ends() {
+    let mut checked = scene();
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let live = [1, 2, 3].map(|count| checked.mapped(map_own(11, count, READ)).handle);
+        let mut newest_first = Vec::from(live);
+        newest_first.reverse();
+        for ended in order.map(|nth: usize| live[nth]) {
+            checked.unmapped(ended);
+            newest_first.retain(|&handle| handle != ended);
+            for (index, &handle) in (0..).zip(&newest_first) {
+                let answer = ask(&mut checked, lookup_gaddr(11 * 4096, index));
+                assert_eq!((answer.status, answer.handle), (0, handle));
+            }
+            let behind = lookup_gaddr(11 * 4096, newest_first.len() as u32);
+            assert_eq!(ask(&mut checked, behind).status, -2);
+        }
+    }
+}
+
 #[test]
 fn lookup_errors() {
     let mut checked = scene();

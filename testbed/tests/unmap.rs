@@ -245,6 +245,31 @@ fn large_batch_flushes_in_between() {
     checked.assert_nothing_held();
 }
 
+/// Frames that wait for one flush become free with it, wherever they are: in a row over a
+/// border of the records, which are kept 128 at a time, alone, and the first and the last
+/// one of the context's.
+#[test]
+fn frames_of_one_flush_are_free_after_it_wherever_they_are() {
+    let mut checked = scene_with(DomainSetup {
+        max_pins: 4096,
+        ..DomainSetup::pvh(BACKEND)
+    });
+    let places = [(0, 1), (1, 3), (60, 128), (250, 20), (300, 1), (302, 1)];
+    let last = checked.query(BACKEND).daddr_last / 4096 - HOLE;
+    for order in [[0, 1, 2, 3, 4, 5, 6], [6, 2, 5, 0, 3, 1, 4]] {
+        let live: Vec<_> = places
+            .iter()
+            .chain(&[(last, 1)])
+            .map(|&(first, count)| checked.mapped(at(HOLE + first, map_own(0, count, READ))))
+            .collect();
+        assert_eq!(checked.query(BACKEND).used_pins, 155);
+        let mut ops = order.map(|nth: usize| unmap_handle(live[nth].handle));
+        assert_eq!(checked.unmap(BACKEND, &mut ops).value, 0);
+        assert_eq!(checked.query(BACKEND).used_pins, 0);
+    }
+    checked.assert_nothing_held();
+}
+
 trait Raw {
     fn unmap_one_raw(&mut self, handle: u64) -> (i32, i32);
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     addr::DomId,
     grant::{OpenTable, Pin, peer::Peer, pin::transitive},
-    host::{Domain, Flushed, Host},
+    host::{Domain, Flushed, Frame, Host},
     state::DomainState,
     sync::SpinLock,
 };
@@ -72,7 +72,7 @@ fn release_chain<H: Host>(
 ) {
     let quota = &state.dma.pins;
     if chain.count == 1 {
-        let pin = space.context.lock().take_flushed(&mut chain, proof);
+        let [pin] = space.context.lock().take_flushed(&mut chain, proof);
         if let Some(pin) = pin {
             quota.give_back(1);
             release(host, holder, pin);
@@ -80,22 +80,15 @@ fn release_chain<H: Host>(
         return;
     }
     let mut granters = Peer::new();
-    let mut pins = [const { None }; PINS_AT_A_TIME];
-    loop {
-        let mut taken = 0;
+    while chain.count != 0 {
+        let waiting = chain.count;
         let mut context = space.context.lock();
-        for place in &mut pins {
-            let Some(pin) = context.take_flushed(&mut chain, proof) else {
-                break;
-            };
-            *place = Some(pin);
-            taken += 1;
-        }
+        let mut pins = context.take_flushed::<PINS_AT_A_TIME>(&mut chain, proof);
         drop(context);
-        quota.give_back(taken);
-        if taken == 0 {
+        if chain.count == waiting {
             return;
         }
+        quota.give_back(waiting - chain.count);
         release_some(host, holder, &mut granters, &mut pins);
     }
 }
@@ -106,31 +99,54 @@ fn release_some<H: Host>(
     host: &H,
     holder: &H::Domain,
     granters: &mut Peer<H>,
-    pins: &mut [Option<DmaPin<H::Frame>>],
+    mut pins: &mut [Option<DmaPin<H::Frame>>],
 ) {
-    let mut pins = pins.iter_mut().map_while(Option::take).peekable();
-    while let Some(pin) = pins.next() {
-        let DmaPin::Grant(pin) = pin else {
-            continue;
-        };
-        if pin.is_transitive() {
-            transitive::release(host, holder, pin);
-            continue;
+    while let Some(first) = pins.first_mut() {
+        let mut done = 1;
+        match first.as_ref().and_then(direct_granter) {
+            Some(id) => match granters.find(host, holder, id) {
+                Some(granter) => done = release_run(host, &OpenTable::of(granter), id, pins),
+                None => {
+                    vanished(id);
+                    *first = None;
+                }
+            },
+            None => {
+                let pin = first.take();
+                pin.into_iter().for_each(|pin| release(host, holder, pin));
+            }
         }
-        let id = pin.granter();
-        let Some(granter) = granters.find(host, holder, id) else {
-            vanished(id);
-            continue;
+        pins = pins.get_mut(done..).unwrap_or_default();
+    }
+}
+
+/// Gives back the grants of domain `id`, whose table is open, with which `pins` begins. Says
+/// how many.
+#[inline(always)]
+fn release_run<H: Host>(
+    host: &H,
+    table: &OpenTable<'_, H>,
+    id: DomId,
+    pins: &mut [Option<DmaPin<H::Frame>>],
+) -> usize {
+    let mut done = 0;
+    for place in pins {
+        let pin = place.take_if(|pin| direct_granter(pin) == Some(id));
+        let Some(DmaPin::Grant(pin)) = pin else {
+            break;
         };
-        let table = OpenTable::of(granter);
-        pin.release_to(host, &table);
-        let next = |pin: &DmaPin<H::Frame>| match pin {
-            DmaPin::Grant(pin) => pin.granter() == id && !pin.is_transitive(),
-            DmaPin::Own { .. } => false,
-        };
-        while let Some(DmaPin::Grant(pin)) = pins.next_if(next) {
-            pin.release_to(host, &table);
-        }
+        pin.release_to(host, table);
+        done += 1;
+    }
+    done
+}
+
+/// Whose grant it is of, if that grants the page itself.
+#[inline]
+fn direct_granter<F: Frame>(pin: &DmaPin<F>) -> Option<DomId> {
+    match pin {
+        DmaPin::Grant(pin) if !pin.is_transitive() => Some(pin.granter()),
+        _ => None,
     }
 }
 

@@ -111,8 +111,8 @@ impl<R: Default> FrameRecords<R> {
 
     /// Takes a record out of the index and of its place.
     fn take(&mut self, place: u32) -> Option<(Mfn, R)> {
-        let mfn = self.places.get(place)?.mfn;
-        self.by_frame.remove(mfn, place, &mut self.places);
+        let (mfn, links) = self.places.get(place).map(|at| (at.mfn, at.links))?;
+        self.by_frame.remove(mfn, place, links, &mut self.places);
         let record = core::mem::take(self.at(place)?);
         Some((mfn, record))
     }

@@ -126,30 +126,31 @@ impl Addresses {
 
     /// Gives out `count` frames, which are free.
     pub fn take_run(&mut self, first: usize, count: usize) {
-        let (word, bit) = (first / BITS_PER_WORD, first % BITS_PER_WORD);
-        if (1..=BITS_PER_WORD - bit).contains(&count) {
-            // The usual case: bits of one word.
-            if let Some(word) = self.in_use.as_raw_mut_slice().get_mut(word) {
-                *word |= u64::MAX >> (BITS_PER_WORD - count) << bit;
-            }
+        if let Some((word, bits)) = self.in_one_word(first, count) {
+            *word |= bits;
         } else if let Some(frames) = self.in_use.get_mut(first..first + count) {
             frames.fill(true);
         }
         self.search_from(first + count);
     }
 
-    /// Takes them back.
-    pub fn give_back_run(&mut self, first: usize, count: usize) {
-        if let Some(frames) = self.in_use.get_mut(first..first + count) {
-            frames.fill(false);
+    /// The usual case: all bits of these frames are in one word.
+    #[inline]
+    fn in_one_word(&mut self, first: usize, count: usize) -> Option<(&mut u64, u64)> {
+        let (word, bit) = (first / BITS_PER_WORD, first % BITS_PER_WORD);
+        if !(1..=BITS_PER_WORD - bit).contains(&count) {
+            return None;
         }
+        let word = self.in_use.as_raw_mut_slice().get_mut(word)?;
+        Some((word, u64::MAX >> (BITS_PER_WORD - count) << bit))
     }
 
-    /// Takes a frame back.
-    pub fn give_back(&mut self, index: usize) {
-        let word = self.in_use.as_raw_mut_slice();
-        if let Some(word) = word.get_mut(index / BITS_PER_WORD) {
-            *word &= !(1 << (index % BITS_PER_WORD));
+    /// Takes them back.
+    pub fn give_back_run(&mut self, first: usize, count: usize) {
+        if let Some((word, bits)) = self.in_one_word(first, count) {
+            *word &= !bits;
+        } else if let Some(frames) = self.in_use.get_mut(first..first + count) {
+            frames.fill(false);
         }
     }
 

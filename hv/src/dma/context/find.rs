@@ -5,6 +5,7 @@ use super::{Context, Handle, NONE, Source, handle::MappingState, page::Reach};
 use crate::{
     addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef},
     host::Host,
+    index::Links,
 };
 
 /// A live mapping, by value.
@@ -53,13 +54,13 @@ impl<H: Host> Context<H> {
         }
     }
 
-    /// What is pinned at a page is not to be found any more.
+    /// What is pinned at a page, which has or had these links, is not to be found any more.
     #[inline]
-    pub(super) fn unlink(&mut self, source: Source, index: u32) {
+    pub(super) fn unlink(&mut self, source: Source, index: u32, links: Links) {
         if let Some(by_frame) = &mut self.by_frame {
             by_frame.unlink(index, &self.pages);
         }
-        self.by_source.remove(source, index, &mut self.pages);
+        self.by_source.remove(source, index, links, &mut self.pages);
     }
 
     pub(super) fn mapping_of(&self, slot: u32) -> Option<Mapping> {

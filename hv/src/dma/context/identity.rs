@@ -120,10 +120,12 @@ impl ByFrame {
     /// The page, whose frame is still pinned there, is not to be found any more.
     #[inline(never)]
     pub fn unlink<F: Frame>(&mut self, index: u32, pages: &Pages<F>) {
-        let links = &mut self.links;
-        if let Some(mfn) = pages.get(index).and_then(Page::mfn) {
-            let of = &mut OfFrames { pages, links };
-            self.newest.remove(mfn, index, of);
+        let of = &mut OfFrames {
+            pages,
+            links: &mut self.links,
+        };
+        if let Some((Some(mfn), links)) = of.read(index) {
+            self.newest.remove(mfn, index, links, of);
         }
     }
 

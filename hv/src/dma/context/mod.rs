@@ -40,7 +40,7 @@ use self::{
     identity::ByFrame,
     page::Page,
     pending::Extent,
-    records::{Pages, Records},
+    records::{Pages, Record, Records},
 };
 pub use self::{
     find::{Found, FoundSource, Mapping},
@@ -311,13 +311,21 @@ impl<H: Host> Context<H> {
 
     /// A page becomes free. Its quota is the caller's to give back.
     fn free_page(&mut self, index: u32) {
-        if self.pages.free(index) {
-            self.addresses.give_back(index as usize);
-            if let Some(by_frame) = &mut self.by_frame {
-                by_frame.leave(index);
-            }
-            self.pinned -= 1;
+        if let Some(page) = self.pages.get_mut(index) {
+            *page = Page::FREE;
+            self.vacate(index, 1);
         }
+    }
+
+    /// The same of `count` pages from `first` on, whose records are those of free pages
+    /// already.
+    fn vacate(&mut self, first: u32, count: u32) {
+        self.pages.vacate(first, count);
+        self.addresses.give_back_run(first as usize, count as usize);
+        if let Some(by_frame) = &mut self.by_frame {
+            (first..first + count).for_each(|index| by_frame.leave(index));
+        }
+        self.pinned -= count;
     }
 
     /// Puts the pin of frame number `nth` into a reservation.
@@ -412,7 +420,8 @@ impl<H: Host> Context<H> {
                 quota.give_back(1);
                 continue;
             };
-            self.unlink(source, index);
+            let links = page.links;
+            self.unlink(source, index, links);
             let pin = self.pages.get_mut(index).and_then(Page::withdraw);
             self.free_page(index);
             quota.give_back(1);

@@ -218,37 +218,60 @@ impl<F> Page<F> {
         };
     }
 
-    /// The IOMMU no longer translates it. False: it did not.
-    pub fn set_pending(&mut self) -> bool {
-        match &mut self.used {
-            Use::ToldOwn { reach, mapping, .. } | Use::ToldGrant { reach, mapping, .. }
-                if *reach == Reach::Mapped =>
-            {
-                *reach = Reach::FlushPending;
-                *mapping = NONE;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Takes the pin out of a page that waited for a flush, which has succeeded.
+    /// Takes the pin out of a page that waited for a flush, which has succeeded: its record
+    /// is that of a free page then.
     pub fn take_flushed(&mut self, proof: &Flushed) -> Option<DmaPin<F>> {
-        if self.reach() != Some(Reach::FlushPending) {
-            return None;
-        }
-        match core::mem::replace(&mut self.used, Use::Free) {
-            Use::ToldOwn { frame, gfn, .. } => Some(DmaPin::Own {
+        let pin = match core::mem::replace(&mut self.used, Use::Free) {
+            Use::ToldOwn {
+                reach: Reach::FlushPending,
+                frame,
+                gfn,
+                ..
+            } => DmaPin::Own {
                 frame: frame.after(proof),
                 gfn,
-            }),
-            Use::ToldGrant { pin, .. } => Some(DmaPin::Grant(pin.after(proof))),
-            _ => None,
-        }
+            },
+            Use::ToldGrant {
+                reach: Reach::FlushPending,
+                pin,
+                ..
+            } => DmaPin::Grant(pin.after(proof)),
+            other => {
+                self.used = other;
+                return None;
+            }
+        };
+        self.links = Links::NONE;
+        Some(pin)
     }
 }
 
 impl<F: Frame> Page<F> {
+    /// The IOMMU no longer translates it, but did: what was mapped.
+    #[inline]
+    pub fn set_pending(&mut self) -> Option<Source> {
+        let (source, reach, mapping) = match &mut self.used {
+            Use::ToldOwn {
+                reach,
+                mapping,
+                gfn,
+                ..
+            } => (Source::own(*gfn), reach, mapping),
+            Use::ToldGrant {
+                reach,
+                mapping,
+                pin,
+            } => (source_of(pin.get()), reach, mapping),
+            _ => return None,
+        };
+        if *reach == Reach::FlushPending {
+            return None;
+        }
+        *reach = Reach::FlushPending;
+        *mapping = NONE;
+        Some(source)
+    }
+
     /// What is pinned there.
     pub fn source(&self) -> Option<Source> {
         match &self.used {

@@ -77,17 +77,15 @@ impl<H: Host> Context<H> {
         let Some(page) = self.pages.get_mut(index) else {
             return;
         };
-        let source = page.source();
-        let (true, Some(source)) = (page.set_pending(), source) else {
+        let Some(source) = page.set_pending() else {
             return;
         };
-        self.unlink(source, index);
-        if let Some(page) = self.pages.get_mut(index) {
-            page.links = Links {
-                newer: NONE,
-                next: self.pending.head,
-            };
-        }
+        let waiting = Links {
+            newer: NONE,
+            next: self.pending.head,
+        };
+        let links = core::mem::replace(&mut page.links, waiting);
+        self.unlink(source, index, links);
         self.pending.head = index;
         self.pending.count += 1;
     }
@@ -162,16 +160,34 @@ impl<H: Host> Context<H> {
         }
     }
 
-    /// The flush succeeded: the next frame's pin, whose device frame is free now. Its quota
-    /// is the caller's to give back.
-    pub fn take_flushed(&mut self, chain: &mut Chain, proof: &Flushed) -> Option<DmaPin<H::Frame>> {
-        let index = chain.head;
-        let page = self.pages.get_mut(index)?;
-        let next = page.links.next;
-        let pin = page.take_flushed(proof)?;
-        chain.head = next;
-        chain.count -= 1;
-        self.free_page(index);
-        Some(pin)
+    /// The flush succeeded: the pins of the next frames, at most `N`, whose device frames
+    /// are free now. Their quota is the caller's to give back.
+    #[inline]
+    pub fn take_flushed<const N: usize>(
+        &mut self,
+        chain: &mut Chain,
+        proof: &Flushed,
+    ) -> [Option<DmaPin<H::Frame>>; N] {
+        // Pages in a row become free together. They come from the last one down, because
+        // each was put before those that waited already.
+        let (mut first, mut row) = (chain.head.wrapping_add(1), 0);
+        let (mut index, mut taken) = (chain.head, 0);
+        let pins = core::array::from_fn(|_| {
+            let page = self.pages.get_mut(index)?;
+            let next = page.links.next;
+            let pin = page.take_flushed(proof)?;
+            if index.wrapping_add(1) != first {
+                self.vacate(first, row);
+                taken += row;
+                row = 0;
+            }
+            (first, row) = (index, row + 1);
+            index = next;
+            Some(pin)
+        });
+        self.vacate(first, row);
+        chain.head = index;
+        chain.count -= taken + row;
+        pins
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     index::{Linked, LinkedMut, Links},
 };
 
-/// So many chunks without a used record keep their memory.
-const MOST_IDLE_CHUNKS: u32 = 4;
+/// The memory of so many chunks without a used record is kept for others.
+const MOST_SPARE: usize = 4;
 
 /// What there can be for each page.
 pub(super) trait Record {
@@ -44,15 +44,17 @@ struct Chunk<T, const N: usize> {
 /// Records of pages, by their indices in the context, `N` at a time.
 pub(super) struct Records<T, const N: usize> {
     chunks: Vec<Chunk<T, N>>,
-    /// Chunks with records of which none is used.
-    idle_chunks: u32,
+    /// Records of free pages, for chunks that come into use: device frames are given out
+    /// in turn, so there is always a chunk ahead that needs some. There is room for all
+    /// that are kept.
+    spare: Vec<Block<T, N>>,
 }
 
 impl<T: Record, const N: usize> Records<T, N> {
     /// Of no pages.
     pub const NONE: Self = Self {
         chunks: Vec::new(),
-        idle_chunks: 0,
+        spare: Vec::new(),
     };
 
     /// Of `count` pages, none of which has any.
@@ -62,6 +64,7 @@ impl<T: Record, const N: usize> Records<T, N> {
         records
             .chunks
             .try_reserve_exact(chunks)
+            .and_then(|()| records.spare.try_reserve_exact(MOST_SPARE))
             .map_err(|_| ReserveError::OutOfMemory)?;
         records.chunks.resize_with(chunks, || Chunk {
             records: None,
@@ -73,7 +76,7 @@ impl<T: Record, const N: usize> Records<T, N> {
     /// Pages that have records, used or not.
     pub fn count(&self) -> usize {
         let backed = self.chunks.iter().filter(|chunk| chunk.records.is_some());
-        backed.count() * N
+        (backed.count() + self.spare.len()) * N
     }
 
     /// The record of a page.
@@ -98,9 +101,10 @@ impl<T: Record, const N: usize> Records<T, N> {
         for chunk in first / N..=last / N {
             let chunk = self.chunks.get_mut(chunk).ok_or(ReserveError::OutOfRange)?;
             if chunk.records.is_none() {
-                let records = new_block(|| T::FREE).map_err(|_| ReserveError::OutOfMemory)?;
-                chunk.records = Some(records);
-                self.idle_chunks += 1;
+                chunk.records = match self.spare.pop() {
+                    Some(records) => Some(records),
+                    None => Some(new_block(|| T::FREE).map_err(|_| ReserveError::OutOfMemory)?),
+                };
             }
         }
         Ok(())
@@ -111,32 +115,39 @@ impl<T: Record, const N: usize> Records<T, N> {
     pub fn take(&mut self, index: u32) -> Option<&mut T> {
         let index = index as usize;
         let chunk = self.chunks.get_mut(index / N)?;
-        if chunk.used == 0 {
-            self.idle_chunks -= 1;
-        }
         chunk.used += 1;
         chunk.records.as_mut()?.get_mut(index % N)
     }
 
-    /// A page becomes free. False: it has no record. Records that nobody uses are freed,
-    /// but for a few: memory that is no mapping's is nobody's quota.
-    pub fn free(&mut self, index: u32) -> bool {
-        let Some(record) = self.get_mut(index) else {
-            return false;
-        };
-        *record = T::FREE;
-        let Some(chunk) = self.chunks.get_mut(index as usize / N) else {
-            return false;
-        };
-        chunk.used -= 1;
-        if chunk.used == 0 {
-            if self.idle_chunks < MOST_IDLE_CHUNKS {
-                self.idle_chunks += 1;
-            } else {
-                chunk.records = None;
+    /// A page, which has a record, becomes free.
+    pub fn free(&mut self, index: u32) {
+        if let Some(record) = self.get_mut(index) {
+            *record = T::FREE;
+            self.vacate(index, 1);
+        }
+    }
+
+    /// `count` pages from `first` on become free; their records are those of free pages
+    /// already. Records that nobody uses are freed, but for a few: memory that is no
+    /// mapping's is nobody's quota.
+    pub fn vacate(&mut self, first: u32, count: u32) {
+        let (mut index, end) = (first as usize, first as usize + count as usize);
+        while index < end {
+            let behind = end.min((index / N + 1) * N);
+            let Some(chunk) = self.chunks.get_mut(index / N) else {
+                return;
+            };
+            chunk.used -= (behind - index) as u32;
+            index = behind;
+            if chunk.used != 0 {
+                continue;
+            }
+            if let Some(records) = chunk.records.take()
+                && self.spare.len() < MOST_SPARE
+            {
+                self.spare.push(records);
             }
         }
-        true
     }
 }
 

@@ -296,14 +296,14 @@ impl<H: Host> Frames<H> {
             return Err(entries);
         }
         let index = host.clamp_index(gref.0 as usize, entries as usize);
-        match (self.shared_entry(granter, index), self.active_entry(index)) {
-            (Some(shared), Some(active)) => Ok(LockedEntry {
-                shared,
-                active: active.lock(),
-                index,
-            }),
-            _ => Err(entries),
-        }
+        let active = self.active_entry(index).ok_or(entries)?.lock();
+        // Found after the lock is taken, so that it needs not be kept meanwhile.
+        let shared = self.shared_entry(granter, index).ok_or(entries)?;
+        Ok(LockedEntry {
+            shared,
+            active,
+            index,
+        })
     }
 
     /// Makes zeros of every entry.
