@@ -4,8 +4,11 @@
 use std::hash::{Hash, Hasher};
 
 use hv::{
-    addr::{DomId, Gfn, GrantRef, Mfn},
-    dma::context::Source,
+    addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, Mfn},
+    dma::{
+        context::{Context, ReserveError, Source},
+        quota::Quota,
+    },
     host::Domain,
 };
 use hypercall_abi::{
@@ -18,7 +21,7 @@ use hypercall_abi::{
 };
 use testbed::{
     elements::{READ, inside, lookup_gaddr, map_own, unmap_handle},
-    model::{DomainSetup, Preempt, hypercall::Number},
+    model::{DomainSetup, Machine, Preempt, hypercall::Number},
     oracle::Checked,
     row::{ROW, new_context},
     scene::{BACKEND, scene_with},
@@ -198,4 +201,51 @@ fn invariant_7_what_mappings_needed_goes_in_bounded_steps() {
     // The slots, and the index.
     let least = maps.len().div_ceil(SLOTS_PER_STEP) + 1;
     assert!(called.steps as usize > least, "{} steps", called.steps);
+}
+
+/// Free device frames that follow each other are found if there are any, wherever the search
+/// begins: beside a search that looks at every frame.
+#[test]
+fn runs_of_free_addresses_are_found_wherever_they_are() {
+    const COUNT: u64 = 300;
+    let range = DfnRange {
+        first: Dfn::new(DomainSetup::CONTEXTS),
+        count: COUNT,
+    };
+    let mut random: u64 = 4;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (random >> 33) % below
+    };
+    for density in [0, 1, 3, 6, 20, 50, 100] {
+        for _ in 0..20 {
+            let quota = Quota::new(2 * COUNT as u32);
+            let mut context = Context::<Machine>::new(0);
+            context.open(range).expect("memory");
+            let mut used = [false; COUNT as usize];
+            for _ in 0..density {
+                let at = next(COUNT);
+                let dfn = range.first.checked_add(at);
+                let taken = context.reserve(&quota, range, dfn, 1, Access::READ);
+                assert_eq!(taken.is_err(), used[at as usize]);
+                used[at as usize] = true;
+            }
+            for count in [1, 2, 3, 5, 31, 32, 63, 64, 65, 100, 128] {
+                let behind = range.first.checked_add(next(COUNT)).expect("a number");
+                context.search_behind(behind);
+                let fits = used.windows(count).any(|run| !run.contains(&true));
+                match context.reserve(&quota, range, None, count as u32, Access::READ) {
+                    Ok(found) => {
+                        let first = range.index_of(found.range.first).expect("inside") as usize;
+                        let run = used.get(first..first + count).expect("inside");
+                        assert!(!run.contains(&true), "{count} at {first}");
+                        assert!(context.withdraw_next(&quota, &found).is_none());
+                    }
+                    Err(error) => {
+                        assert_eq!((error, fits), (ReserveError::NoSpace, false), "{count}");
+                    }
+                }
+            }
+        }
+    }
 }
