@@ -16,7 +16,12 @@ lint_rust() {
     cargo clippy --quiet --locked -p c-shim --lib --target x86_64-unknown-linux-gnu -- -D warnings
 }
 
+# What failed is at the end of the output, and in build/logs/tests.log until the next run.
 test_rust() {
+    run_tests 2>&1 | tee "$LOGS/tests.log"
+}
+
+run_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
         # nextest runs no documentation tests.
         logged doc-tests cargo test --quiet --locked --doc

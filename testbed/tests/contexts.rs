@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Contexts: making them, moving devices to them, mapping in them, ending them.
 
-use hv::host::IommuMode;
+use hv::{
+    addr::{Access, Dfn, DfnRange, Gfn},
+    dma::{
+        context::{Context, DmaPin, Source},
+        quota::Quota,
+    },
+    host::{Frames, IoMemory, IommuMode},
+};
 use hypercall_abi::{
     context::{ContextCreate, ContextDestroy, DeviceAttach, XEN_GDMA_CONTEXT_MIRROR},
     device::QueryDevice,
@@ -9,7 +16,7 @@ use hypercall_abi::{
 };
 use testbed::{
     elements::{READ, READ_WRITE, at, inside, map_grant, map_own, unmap_handle},
-    model::{DomainSetup, Event, Preempt, Trigger},
+    model::{DomainSetup, Event, Machine, Preempt, Trigger},
     oracle::Checked,
     scene::{BACKEND, BYSTANDER, FRONTEND, attach, destroy, scene, scene_with},
 };
@@ -418,6 +425,57 @@ fn death_goes_on_after_a_context_that_is_stuck() {
     assert_eq!(checked.references_of(FRONTEND, 8), (0, 0));
     assert_eq!(checked.references_of(FRONTEND, 10), (0, 0));
     assert_eq!(checked.references_of(FRONTEND, 12), (1, 0));
+}
+
+/// An IOMMU that gives nothing up, and a domain with many mappings: each costs a flush and a
+/// line on the console.
+#[test]
+fn invariant_7_death_with_an_iommu_that_refuses_everything_is_preemptible() {
+    let mut checked = with_devices();
+    let context = created(&mut checked);
+    for nth in 0..20 {
+        checked.mapped(inside(nth % 2 * context, map_own(nth.into(), 1, READ)));
+    }
+    checked.switch(|switches| {
+        switches.unmap_fails = Trigger::Always;
+        switches.preempt = Preempt::Always;
+    });
+    let (death, steps) = checked.machine.kill(BACKEND);
+    assert_eq!(death, testbed::model::domain::Death::Stuck);
+    assert!(steps > 20, "{steps} steps for 20 mappings");
+    assert_eq!(checked.references_of(BACKEND, 3), (1, 0));
+}
+
+/// Device frames are set aside for a mapping, and its frames are not pinned yet, when
+/// another vcpu empties the context. What is pinned then must be found by whoever takes it
+/// back: it would be pinned for as long as that vcpu likes.
+#[test]
+fn invariant_2_what_is_pinned_in_a_context_that_ends_can_be_taken_back() {
+    let checked = scene();
+    let machine = checked.machine.vcpu_of(BACKEND);
+    let backend = machine.find(BACKEND).expect("a domain");
+    let quota = Quota::new(8);
+    let range = DfnRange {
+        first: Dfn::new(FIRST),
+        count: 16,
+    };
+    let mut context = Context::<Machine>::new(0);
+    context.open(range).expect("memory");
+    let reserved = context.reserve(&quota, range, None, 1, Access::READ);
+    let reservation = reserved.expect("room");
+    context.close();
+    while context.shed() {}
+    let gfn = Gfn::new(8);
+    let pinned = machine.pin_gfn(&backend, gfn, Access::READ, false, IoMemory::Refused);
+    let frame = pinned.expect("memory");
+    context.place(&reservation, 0, DmaPin::Own { frame, gfn });
+    assert!(context.doom(Source::own(gfn)));
+    assert!(context.is_doomed(&reservation), "it was not found");
+    drop(context.withdraw_next(&quota, &reservation));
+    assert!(context.withdraw_next(&quota, &reservation).is_none());
+    // What it needed goes afterwards.
+    assert!(context.shed());
+    assert_eq!((quota.used(), context.pinned()), (0, 0));
 }
 
 /// A flush fails in a step that is preempted, and the rest of the call is about another

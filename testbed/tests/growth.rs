@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What a context keeps grows in bounded steps, however much there is already.
 
-use hv::host::Domain;
+use std::hash::{Hash, Hasher};
+
+use hv::{
+    addr::{Access, Dfn, DfnRange, DomId, Gfn, GrantRef, Mfn},
+    dma::{
+        context::{Context, ReserveError, Source},
+        quota::Quota,
+    },
+    host::Domain,
+};
 use hypercall_abi::{
     command::{
         XEN_GDMA_OP_CONTEXT_DESTROY, XEN_GDMA_OP_LOOKUP, XEN_GDMA_OP_MAP, XEN_GDMA_OP_UNMAP,
@@ -12,7 +21,7 @@ use hypercall_abi::{
 };
 use testbed::{
     elements::{READ, inside, lookup_gaddr, map_own, unmap_handle},
-    model::{DomainSetup, Preempt, hypercall::Number},
+    model::{DomainSetup, Machine, Preempt, hypercall::Number},
     oracle::Checked,
     row::{ROW, new_context},
     scene::{BACKEND, scene_with},
@@ -53,6 +62,58 @@ fn find(checked: &Checked, gfn: u64, nth: u32) -> Lookup {
     let mut ops = [lookup_gaddr(gfn * 4096, nth)];
     call(checked, XEN_GDMA_OP_LOOKUP, &mut ops);
     ops[0]
+}
+
+/// A hash as that of the index: a number is multiplied by a seed, and both halves of the
+/// product are joined.
+struct OneMultiplication {
+    seed: u64,
+    hash: u64,
+}
+
+impl Hasher for OneMultiplication {
+    fn write(&mut self, _bytes: &[u8]) {
+        panic!("keys are numbers");
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let product = u128::from(number ^ self.hash) * u128::from(self.seed);
+        self.hash = product as u64 ^ (product >> 64) as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// Most of these keys that are in one of 2048 buckets.
+fn most_in_a_bucket(seed: u64, keys: impl Iterator<Item = impl Hash>) -> u32 {
+    let mut buckets = [0; 2048];
+    for key in keys {
+        let mut hasher = OneMultiplication { seed, hash: !seed };
+        key.hash(&mut hasher);
+        buckets[(hasher.finish() >> 32) as usize % 2048] += 1;
+    }
+    buckets.into_iter().max().expect("a bucket")
+}
+
+/// With one seed in a hundred, multiples of a number that grows by one crowd in a few
+/// buckets: keys must not be so, because the seeds of an index are what they are.
+#[test]
+fn what_is_in_a_row_is_not_in_a_bucket() {
+    let mut seed: u64 = 20;
+    for _ in 0..1000 {
+        // Knuth's generator: its upper half is good enough for seeds.
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let (row, granter) = (|| ROW..ROW + FRAMES, DomId(2));
+        let own = row().map(|nth| Source::own(Gfn::new(nth)));
+        let granted = row().map(|nth| Source::grant(granter, GrantRef(nth as u32)));
+        let frames = row().map(Mfn::new);
+        let most = most_in_a_bucket(seed, own)
+            .max(most_in_a_bucket(seed, granted))
+            .max(most_in_a_bucket(seed, frames));
+        assert!(most <= MOST_IN_A_BUCKET, "seed {seed:#x}: {most}");
+    }
 }
 
 #[test]
@@ -140,4 +201,51 @@ fn invariant_7_what_mappings_needed_goes_in_bounded_steps() {
     // The slots, and the index.
     let least = maps.len().div_ceil(SLOTS_PER_STEP) + 1;
     assert!(called.steps as usize > least, "{} steps", called.steps);
+}
+
+/// Free device frames that follow each other are found if there are any, wherever the search
+/// begins: beside a search that looks at every frame.
+#[test]
+fn runs_of_free_addresses_are_found_wherever_they_are() {
+    const COUNT: u64 = 300;
+    let range = DfnRange {
+        first: Dfn::new(DomainSetup::CONTEXTS),
+        count: COUNT,
+    };
+    let mut random: u64 = 4;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (random >> 33) % below
+    };
+    for density in [0, 1, 3, 6, 20, 50, 100] {
+        for _ in 0..20 {
+            let quota = Quota::new(2 * COUNT as u32);
+            let mut context = Context::<Machine>::new(0);
+            context.open(range).expect("memory");
+            let mut used = [false; COUNT as usize];
+            for _ in 0..density {
+                let at = next(COUNT);
+                let dfn = range.first.checked_add(at);
+                let taken = context.reserve(&quota, range, dfn, 1, Access::READ);
+                assert_eq!(taken.is_err(), used[at as usize]);
+                used[at as usize] = true;
+            }
+            for count in [1, 2, 3, 5, 31, 32, 63, 64, 65, 100, 128] {
+                let behind = range.first.checked_add(next(COUNT)).expect("a number");
+                context.search_behind(behind);
+                let fits = used.windows(count).any(|run| !run.contains(&true));
+                match context.reserve(&quota, range, None, count as u32, Access::READ) {
+                    Ok(found) => {
+                        let first = range.index_of(found.range.first).expect("inside") as usize;
+                        let run = used.get(first..first + count).expect("inside");
+                        assert!(!run.contains(&true), "{count} at {first}");
+                        assert!(context.withdraw_next(&quota, &found).is_none());
+                    }
+                    Err(error) => {
+                        assert_eq!((error, fits), (ReserveError::NoSpace, false), "{count}");
+                    }
+                }
+            }
+        }
+    }
 }

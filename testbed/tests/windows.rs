@@ -363,6 +363,22 @@ fn a_failure_of_the_iommu_leaves_nothing_behind() {
     }
 }
 
+/// XSA-222: Xen takes back what it has mapped of a run when it cannot go on, and does not
+/// tell if that fails too.
+#[test]
+fn xsa_222_what_a_failed_map_has_left_is_not_given_back() {
+    for nth in 1..=3 {
+        let mut checked = with_row();
+        checked.switch(|switches| {
+            switches.map_fails = Trigger::Nth(nth);
+            switches.map_leaves_one = true;
+        });
+        refused(&mut checked, window_own(8, 150, READ_WRITE), -5);
+        checked.assert_nothing_held();
+        created(&mut checked, window_own(8, 150, READ_WRITE));
+    }
+}
+
 #[test]
 fn a_destroy_that_fails_can_be_repeated() {
     for fails in 0..3 {

@@ -583,10 +583,11 @@ impl<H: Host> Making<'_, H> {
             let tables = space.tables(holder);
             let mapped = host.iommu_map(tables, dfn, mfn, count, access, &mut flags);
             context.note_window_flush(handle, from, count, flags);
-            mapped.map_err(|_| MapError::Iommu)?;
             if let Some(window) = context.window(handle) {
+                // Also if that failed: unmapping all of it tells whether something is left.
                 window.note_mapped(count);
             }
+            mapped.map_err(|_| MapError::Iommu)?;
             work += entries;
         }
         Ok(Step::More(work))

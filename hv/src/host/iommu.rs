@@ -83,7 +83,8 @@ pub trait Iommu: Contexts {
     /// Page sizes of the IOMMU, one bit per size.
     fn iommu_page_sizes(&self, domain: &Self::Domain) -> u64;
 
-    /// Maps `count` frames. On error nothing is mapped. Not visible to devices for
+    /// Maps `count` frames. On error none of them is to be mapped, but some may be: they
+    /// are taken back, and nobody is told if that fails. Not visible to devices for
     /// certain before a flush; adds what that must be to `flush`, on error too (what
     /// was mapped for a moment may be cached).
     fn iommu_map(

@@ -73,6 +73,8 @@ impl Preempt {
 pub struct Switches {
     /// IOMMU map.
     pub map_fails: Trigger,
+    /// One that fails, of a window, has mapped its first frame and not taken that back.
+    pub map_leaves_one: bool,
     /// IOMMU unmap.
     pub unmap_fails: Trigger,
     /// IOTLB flush.

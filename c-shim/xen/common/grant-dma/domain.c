@@ -11,6 +11,9 @@
 
 #include <public/grant_dma.h>
 
+#ifdef CONFIG_PV_SHIM
+#include <asm/guest.h>
+#endif
 #include <asm/paging.h>
 
 #include "gdma.h"
@@ -115,6 +118,12 @@ uint32_t grant_dma_features(const struct domain *d)
 
     if ( !d->grant_table )
         return 0;
+
+#ifdef CONFIG_PV_SHIM
+    /* Nor is there the hypercall: see do_grant_dma_op(). */
+    if ( pv_shim )
+        return 0;
+#endif
 
     features = 1U << XEN_GDMA_FEATURE_SERVICE;
 

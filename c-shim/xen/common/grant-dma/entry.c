@@ -248,6 +248,12 @@ int compat_grant_table_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) uop,
 long do_grant_dma_op(unsigned int cmd, XEN_GUEST_HANDLE_PARAM(void) arg,
                      unsigned int count)
 {
+#ifdef CONFIG_PV_SHIM
+    /* The grants of its guest, and its devices, are the outer hypervisor's. */
+    if ( unlikely(pv_shim) )
+        return -ENOSYS;
+#endif
+
     return gdma_rs_dma_op(cmd, arg.p, count);
 }
 

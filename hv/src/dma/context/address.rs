@@ -26,6 +26,30 @@ pub(super) fn zeros(count: usize) -> Result<Bits, ReserveError> {
     Ok(bits)
 }
 
+/// A word with its `count` lowest bits set, or with all of them.
+fn low_bits(count: usize) -> u64 {
+    match count {
+        0 => 0,
+        BITS_PER_WORD.. => u64::MAX,
+        _ => u64::MAX >> (BITS_PER_WORD - count),
+    }
+}
+
+/// The lowest place of `count` bits in a row that are set.
+fn run_in_word(bits: u64, count: usize) -> Option<usize> {
+    if !(1..=BITS_PER_WORD).contains(&count) {
+        return None;
+    }
+    // A bit of these says that so many are set, from it on.
+    let (mut runs, mut length) = (bits, 1);
+    while length < count && runs != 0 {
+        let more = length.min(count - length);
+        runs &= runs >> more;
+        length += more;
+    }
+    (runs != 0).then(|| runs.trailing_zeros() as usize)
+}
+
 /// The device frames of one context, free or in use.
 pub(super) struct Addresses {
     in_use: Bits,
@@ -98,18 +122,29 @@ impl Addresses {
         Err(ReserveError::NoSpace)
     }
 
+    /// A word at a time: a guest can leave gaps that are all one frame too short.
     fn find_run_in(&self, from: usize, to: usize, count: usize) -> Option<usize> {
-        let mut start = from;
-        loop {
-            start += self.in_use.get(start..to)?.first_zero()?;
-            if to - start < count {
+        // Where those free frames begin that reach up to the word that comes next.
+        let mut run = from;
+        let words = self.in_use.as_raw_slice().iter().enumerate();
+        for (nth, word) in words.skip(from / BITS_PER_WORD) {
+            let first = nth * BITS_PER_WORD;
+            if first >= to {
                 return None;
             }
-            match self.in_use.get(start..start + count)?.last_one() {
-                None => return Some(start),
-                Some(used) => start += used + 1,
+            let free = !word & low_bits(to - first) & !low_bits(from.saturating_sub(first));
+            let joined = first + free.trailing_ones() as usize;
+            if joined.checked_sub(run).is_some_and(|free| free >= count) {
+                return Some(run);
+            }
+            if let Some(inside) = run_in_word(free, count) {
+                return Some(first + inside);
+            }
+            if free != u64::MAX {
+                run = first + BITS_PER_WORD - free.leading_ones() as usize;
             }
         }
+        None
     }
 
     /// The `count` frames from `first` on exist and are free.

@@ -198,9 +198,11 @@ impl<H: Host> Context<H> {
     /// Frees a bounded part of what mappings needed that are no more, in a context that
     /// will have no new ones. False: nothing is left to be freed.
     pub fn shed(&mut self) -> bool {
+        // Who makes a mapping has been promised room in the index.
+        let promised = self.unplaced != 0;
         self.mappings.shed()
-            || self.by_source.shed()
-            || self.by_frame.as_mut().is_some_and(ByFrame::shed)
+            || !promised
+                && (self.by_source.shed() || self.by_frame.as_mut().is_some_and(ByFrame::shed))
     }
 
     /// The mapping cannot be taken back: it loses its name, and its frames stay

@@ -4,9 +4,11 @@
 //! There may be millions, so a record has to be small: what would be an enum in an enum in
 //! an enum, each with a word for which it is, is one.
 
+use core::hash::{Hash, Hasher};
+
 use super::{FoundSource, NONE, records::Record};
 use crate::{
-    addr::{DomId, Gfn, GrantRef, Mfn},
+    addr::{DomId, Gfn, GrantRef, Mfn, hash_number},
     dma::unflushed::Unflushed,
     grant::Pin,
     host::{Flushed, Frame},
@@ -38,8 +40,14 @@ impl<F: Frame> DmaPin<F> {
 }
 
 /// What is mapped, in a form to search for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source(u64);
+
+impl Hash for Source {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        hash_number(self.0, state);
+    }
+}
 
 impl Source {
     /// Marks references; no guest frame has a number so high.

@@ -77,10 +77,14 @@ impl Iommu for Machine {
             count,
             ok,
         });
+        let leaves_one = state.switches.map_leaves_one && count > 1;
+        let iommu = state.iommus.entry(id).or_default();
         if !ok {
+            if leaves_one {
+                flush.add(iommu.map(dfn.number(), mfn.number(), 1, access));
+            }
             return Err(IommuError);
         }
-        let iommu = state.iommus.entry(id).or_default();
         if identity {
             assert_eq!((dfn.number(), count), (mfn.number(), 1), "identity only");
             flush.add(iommu.set_identity(mfn.number(), access, false));
