@@ -196,6 +196,8 @@ const RESERVE_ATTEMPTS: u32 = 64;
 /// end, once for each run of elements of one context.
 pub struct Maps<'a, H: Host> {
     pub(super) turn: Turn<'a, H>,
+    /// The holder, for frames of its own.
+    pub(super) own: OpenTable<'a, H>,
 }
 
 impl<'a, H: Host> Maps<'a, H> {
@@ -203,6 +205,7 @@ impl<'a, H: Host> Maps<'a, H> {
     pub fn new(holder: &'a H::Domain, state: &'a DomainState<H>) -> Self {
         Self {
             turn: Turn::new(holder, state),
+            own: OpenTable::closed(holder),
         }
     }
 

@@ -7,6 +7,7 @@
 //! driver. Nothing else of them is shared: each has its pin, its handle and its status, and
 //! what happens to each is what would happen if it were worked on alone.
 
+use arrayvec::ArrayVec;
 use hypercall_abi::mapping::{
     Map, Unmap, XEN_GDMA_MAP_FIXED, XEN_GDMA_MAP_GRANT_DMA, XEN_GDMA_NO_FLUSH,
 };
@@ -16,7 +17,7 @@ use super::{
     flush,
     map::{self, MapError, Maps, Pinning, Place, Request, pin_one},
     space::Space,
-    unmap::{self, UnmapError, Unmaps, take_back},
+    unmap::{self, Unmaps, take_back},
 };
 use crate::{
     addr::{Access, DfnRange, Mfn, PAGE_SIZE},
@@ -75,26 +76,27 @@ impl<H: Host> Maps<'_, H> {
         let (Ok(request), 2..=ELEMENTS_PER_COPY) = (Request::parse(first), count) else {
             return 0;
         };
-        if self.turn.enter(host, first.context).is_err() {
+        let Self { turn, own } = self;
+        if turn.enter(host, first.context).is_err() {
             return 0;
         }
-        let (Some(space), Some(elements)) = (self.turn.space(), elements.get_mut(..count)) else {
+        let (Some(space), Some(elements)) = (turn.space(), elements.get_mut(..count)) else {
             return 0;
         };
         let place = Place {
-            holder: self.turn.holder,
-            state: self.turn.state,
+            holder: turn.holder,
+            state: turn.state,
             space,
         };
         if place.is_identity() {
             // Where frames are in the machine says where they are mapped.
             return 0;
         }
-        let Some(mapped) = place.map_neighbours(host, &request, elements) else {
+        let Some(mapped) = place.map_neighbours(host, own, &request, elements) else {
             return 0;
         };
         if (mapped.any && !request.no_flush) || mapped.flush_soon {
-            self.turn.want_flush();
+            turn.want_flush();
         }
         count as u32
     }
@@ -102,7 +104,13 @@ impl<H: Host> Maps<'_, H> {
 
 impl<H: Host> Place<'_, H> {
     /// `None`: nothing has happened, and the elements are to be worked on one by one.
-    fn map_neighbours(&self, host: &H, request: &Request, elements: &mut [Map]) -> Option<Mapped> {
+    fn map_neighbours(
+        &self,
+        host: &H,
+        own: &mut OpenTable<'_, H>,
+        request: &Request,
+        elements: &mut [Map],
+    ) -> Option<Mapped> {
         let quota = &self.state.dma.pins;
         let granter = self.find_granter(host, request).ok()?;
         let mut context = self.space.context.lock();
@@ -126,15 +134,12 @@ impl<H: Host> Place<'_, H> {
         // Pinned and made mappings in one critical section: no granter who takes something
         // back can come between the one and the other.
         let mut mfns = [const { Mfn::new(0) }; ELEMENTS_PER_COPY];
-        let mut owner = match granter.as_deref() {
-            Some(granter) => OpenTable::of(granter),
-            None => OpenTable::closed(self.holder),
-        };
-        for ((nth, op), mfn) in (0..).zip(elements.iter_mut()).zip(&mut mfns) {
-            let pinned = row.pin(&mut owner, request, nth, op);
-            op.status = map::status::<H>(self.holder, pinned.map(|pinned| *mfn = pinned));
+        match granter.as_deref() {
+            Some(granter) => {
+                row.pin_all(&mut OpenTable::of(granter), request, elements, &mut mfns);
+            }
+            None => row.pin_all(own, request, elements, &mut mfns),
         }
-        owner.close();
         row.program(elements, &mfns);
         let refused = row.refused;
         let flush_soon = host.must_flush_soon(context.pending_flags());
@@ -162,6 +167,22 @@ struct Row<'a, H: Host> {
 }
 
 impl<H: Host> Row<'_, H> {
+    /// Pins what the elements name, and tells each how that went.
+    #[inline(always)]
+    fn pin_all(
+        &mut self,
+        owner: &mut OpenTable<'_, H>,
+        request: &Request,
+        elements: &mut [Map],
+        mfns: &mut [Mfn],
+    ) {
+        for ((nth, op), mfn) in (0..).zip(elements).zip(mfns) {
+            let pinned = self.pin(owner, request, nth, op);
+            let status = pinned.map(|pinned| *mfn = pinned);
+            op.status = map::status::<H>(self.place.holder, status);
+        }
+    }
+
     /// Pins what an element names, or gives back what was set aside for it.
     fn pin(
         &mut self,
@@ -170,8 +191,6 @@ impl<H: Host> Row<'_, H> {
         nth: u32,
         op: &Map,
     ) -> Result<Mfn, MapError> {
-        let reservation = self.context.neighbour(&self.neighbours, nth);
-        let reservation = reservation.ok_or(MapError::Iommu)?;
         // All else is as with the first.
         let pin = Request::parse_source(op).and_then(|source| {
             let request = Request { source, ..*request };
@@ -181,13 +200,15 @@ impl<H: Host> Row<'_, H> {
         match pin {
             Ok(pin) => {
                 let mfn = pin.mfn();
-                self.context.place(&reservation, 0, pin);
+                self.context.place_neighbour(&self.neighbours, nth, pin);
                 Ok(mfn)
             }
             Err(error) => {
                 // It has no pin, so once is enough.
                 let quota = &self.place.state.dma.pins;
-                let _ = self.context.withdraw_next(quota, &reservation);
+                if let Some(reservation) = self.context.neighbour(&self.neighbours, nth) {
+                    let _ = self.context.withdraw_next(quota, &reservation);
+                }
                 Err(error)
             }
         }
@@ -243,10 +264,8 @@ impl<H: Host> Row<'_, H> {
 
     /// What the IOMMU translates becomes a mapping.
     fn commit(&mut self, nth: u32, op: &mut Map) -> Result<(), MapError> {
-        let reservation = self.context.neighbour(&self.neighbours, nth);
-        let reservation = reservation.ok_or(MapError::Iommu)?;
-        let first = reservation.range.first;
-        let handle = self.context.commit(reservation).ok_or(MapError::Iommu)?;
+        let made = self.context.commit_neighbour(&self.neighbours, nth);
+        let (first, handle) = made.ok_or(MapError::Iommu)?;
         map::name(op, first, handle)
     }
 
@@ -274,29 +293,22 @@ impl<H: Host> Unmaps<'_, H> {
         if context.is_identity() {
             return None;
         }
-        let (count, range) = find_row(host, &context, elements)?;
-        let together = unmap_row(host, holder, state, space, (count, range));
-        let (row, _) = elements.split_at_mut(count as usize);
-        let mut next = range.first;
-        for op in row {
-            let mapping = context.mapping_at(next).ok_or(UnmapError::NoMapping);
-            let ended = mapping.and_then(|mapping| {
-                next = mapping
-                    .range
-                    .first
-                    .checked_add(mapping.range.count)
-                    .unwrap_or(next);
-                match together {
-                    Ok(flags) => context.retire(&mapping, flags),
-                    // Whichever it was that the IOMMU did not like: only that one fails.
-                    Err(flags) => {
-                        context.note_flush(&mapping, flags);
-                        take_back(host, holder, state, space, &mut context, &mapping)?;
-                    }
+        let (row, range) = find_row(host, &context, elements)?;
+        let count = row.len() as u32;
+        let (done, _) = elements.split_at_mut(row.len());
+        match unmap_row(host, holder, state, space, (count, range)) {
+            Ok(flags) => {
+                context.retire_row(&row, range, flags);
+                done.iter_mut().for_each(|op| op.status = 0);
+            }
+            // Whichever it was that the IOMMU did not like: only that one fails.
+            Err(flags) => {
+                for (op, mapping) in done.iter_mut().zip(&row) {
+                    context.note_flush(mapping, flags);
+                    let ended = take_back(host, holder, state, space, &mut context, mapping);
+                    op.status = unmap::status::<H, _>(holder, ended);
                 }
-                Ok(())
-            });
-            op.status = unmap::status::<H, _>(holder, ended);
+            }
         }
         let pending = context.pending();
         let flags = context.pending_flags();
@@ -306,16 +318,18 @@ impl<H: Host> Unmaps<'_, H> {
     }
 }
 
+/// Mappings that are neighbours.
+type MappingRow = ArrayVec<Mapping, ELEMENTS_PER_COPY>;
+
 /// The mappings that the first of `elements` and those behind it name, as far as they are
-/// neighbours: how many, and their device frames. `None`: the first one is to be worked on
-/// alone.
+/// neighbours, and their device frames. `None`: the first one is to be worked on alone.
 fn find_row<H: Host>(
     host: &H,
     context: &Context<H>,
     elements: &[Unmap],
-) -> Option<(u32, DfnRange)> {
+) -> Option<(MappingRow, DfnRange)> {
     let first = elements.first()?;
-    let (mut found, mut range) = (0, None::<DfnRange>);
+    let (mut row, mut range) = (MappingRow::new(), None::<DfnRange>);
     for op in elements {
         let wanted = |mapping: &Mapping| match range {
             Some(range) => range.first.checked_add(range.count) == Some(mapping.range.first),
@@ -332,13 +346,15 @@ fn find_row<H: Host>(
         let Some(mapping) = mapping else {
             break;
         };
+        if row.try_push(mapping).is_err() {
+            break;
+        }
         range = Some(DfnRange {
             first: range.map_or(mapping.range.first, |range| range.first),
             count: frames + mapping.range.count,
         });
-        found += 1;
     }
-    range.map(|range| (found, range))
+    range.map(|range| (row, range))
 }
 
 /// Has the IOMMU forget `range`, in which there are `count` mappings. Returns what flush

@@ -101,18 +101,18 @@ pub(super) fn find<H: Host>(
     context: &Context<H>,
     name: &Name,
 ) -> Result<Mapping, UnmapError> {
-    let named = match *name {
-        Name::Handle(handle) => {
+    match *name {
+        Name::Handle(handle) => context.by_handle(host, handle).ok_or_else(|| {
             if context.is_live_window(handle) {
-                return Err(UnmapError::IsWindow);
+                UnmapError::IsWindow
+            } else {
+                UnmapError::NoMapping
             }
-            context.by_handle(host, handle)
+        }),
+        Name::Range(first, count) => {
+            let named = context.by_range(host, first, count);
+            named.ok_or(UnmapError::NoMapping)
         }
-        Name::Range(first, count) => context.by_range(host, first, count),
-    };
-    match named {
-        Some(mapping) if context.is_live_window(mapping.handle) => Err(UnmapError::IsWindow),
-        named => named.ok_or(UnmapError::NoMapping),
     }
 }
 

@@ -89,13 +89,6 @@ impl<H: Host> Context<H> {
             .filter(|mapping| mapping.handle.generation() == handle.generation())
     }
 
-    /// The mapping that a device frame belongs to, if it is no window's. Not for
-    /// identity contexts.
-    pub fn mapping_at(&self, dfn: Dfn) -> Option<Mapping> {
-        let index = self.range?.index_of(dfn)? as u32;
-        self.mapping_of(self.pages.get(index)?.mapping())
-    }
-
     pub(super) fn found(&self, index: u32) -> Option<Found> {
         let page = self.pages.get(index)?;
         if page.reach() != Some(Reach::Mapped) {

@@ -330,7 +330,10 @@ impl<H: Host> Context<H> {
 
     /// Puts the pin of frame number `nth` into a reservation.
     pub fn place(&mut self, reservation: &Reservation, nth: u32, pin: DmaPin<H::Frame>) {
-        let index = reservation.first + nth;
+        self.place_at(reservation.first + nth, pin);
+    }
+
+    fn place_at(&mut self, index: u32, pin: DmaPin<H::Frame>) {
         let source = pin.source();
         let page = self.pages.get_mut(index);
         if page.is_some_and(|page| page.place(pin)) {
@@ -449,14 +452,21 @@ impl<H: Host> Context<H> {
     /// The IOMMU no longer translates the mapping: its frames wait for a flush
     /// that needs `flags`, its handle is stale.
     pub fn retire(&mut self, mapping: &Mapping, flags: FlushFlags) {
-        let slot = mapping.handle.slot();
-        let Some(first) = self.mappings.get(slot).map(|slot| slot.first) else {
-            return;
-        };
-        for index in first..first + mapping.range.count as u32 {
-            self.set_pending(index);
+        self.retire_row(core::slice::from_ref(mapping), mapping.range, flags);
+    }
+
+    /// The same for several mappings, which are all in `range`.
+    pub fn retire_row(&mut self, mappings: &[Mapping], range: DfnRange, flags: FlushFlags) {
+        for mapping in mappings {
+            let slot = mapping.handle.slot();
+            let Some(first) = self.mappings.get(slot).map(|slot| slot.first) else {
+                continue;
+            };
+            for index in first..first + mapping.range.count as u32 {
+                self.set_pending(index);
+            }
+            self.free_mapping(slot);
         }
-        self.pending.extent.cover(Extent::of(mapping.range, flags));
-        self.free_mapping(slot);
+        self.pending.extent.cover(Extent::of(range, flags));
     }
 }

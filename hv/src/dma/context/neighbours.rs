@@ -2,7 +2,9 @@
 //! Several mappings of one page each, at device frames in a row: set aside together, so
 //! that the IOMMU can be told of them at once, but each with a life of its own.
 
-use super::{Context, Reservation, ReserveError, pending::Extent};
+use super::{
+    Context, DmaPin, Handle, Reservation, ReserveError, handle::MappingState, pending::Extent,
+};
 use crate::{
     addr::{Access, Dfn, DfnRange},
     dma::quota::Quota,
@@ -73,7 +75,26 @@ impl<H: Host> Context<H> {
         }
     }
 
-    /// One of them, to be placed, committed, withdrawn or abandoned by itself.
+    /// Puts a pin into number `nth` of them.
+    #[inline]
+    pub fn place_neighbour(&mut self, of: &Neighbours, nth: u32, pin: DmaPin<H::Frame>) {
+        self.place_at(of.first + nth, pin);
+    }
+
+    /// The IOMMU translates number `nth` of them: it becomes a mapping. Tells where that
+    /// is, and its name.
+    #[inline]
+    pub fn commit_neighbour(&mut self, of: &Neighbours, nth: u32) -> Option<(Dfn, Handle)> {
+        let page = self.pages.get_mut(of.first + nth)?;
+        page.set_mapped();
+        let slot = page.mapping();
+        let mapping = self.mappings.get_mut(slot)?;
+        mapping.state = MappingState::Live;
+        let dfn = of.range.first.checked_add(u64::from(nth))?;
+        Some((dfn, Handle::new(slot, mapping.generation)))
+    }
+
+    /// One of them, to be withdrawn or abandoned by itself.
     pub fn neighbour(&self, of: &Neighbours, nth: u32) -> Option<Reservation> {
         let first = of.first + nth;
         Some(Reservation {
