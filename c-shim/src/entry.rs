@@ -40,8 +40,9 @@ fn kind(status: bool) -> FrameKind {
 
 /// Once, before anything else.
 #[unsafe(no_mangle)]
-extern "C" fn gdma_rs_init(verbose: bool) {
+extern "C" fn gdma_rs_init(verbose: bool, random: u64) {
     runtime::init_log(verbose);
+    hv::hash::set_secret(random);
 }
 
 /// A panic, to see what it looks like.

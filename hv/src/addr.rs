@@ -10,23 +10,12 @@
 
 use core::hash::{Hash, Hasher};
 
+use crate::hash::hash_number;
+
 /// log2 of the page size that grants, pins and the IOMMU work in.
 pub const PAGE_SHIFT: u32 = 12;
 /// The page size.
 pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
-
-/// Hashes a number of which neighbours are hashed too.
-///
-/// The hash that [`crate::index`] uses is one multiplication by a seed. With one seed in a
-/// hundred, multiples that are in a row crowd in a few buckets; so the numbers must not be
-/// in a row any more.
-#[inline]
-pub(crate) fn hash_number<S: Hasher>(number: u64, state: &mut S) {
-    /// 2^64 divided by the golden ratio.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let spread = number.wrapping_mul(SPREAD);
-    state.write_u64(spread ^ spread >> 32);
-}
 
 macro_rules! frame_number {
     ($(#[$doc:meta])* $name:ident) => {

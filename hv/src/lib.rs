@@ -16,7 +16,7 @@
 //! | [`host`] | the boundary: frames, guest memory, IOMMU |
 //!
 //! [`state`] is what hangs off each domain, [`addr`] the address spaces,
-//! [`sync`] the locks.
+//! [`sync`] the locks, [`hash`] what keeps chains of the indices short.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ pub mod addr;
 mod blocks;
 pub mod dma;
 pub mod grant;
+pub mod hash;
 pub mod host;
 pub mod hypercall;
 mod index;

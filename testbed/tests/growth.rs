@@ -9,6 +9,7 @@ use hv::{
         context::{Context, ReserveError, Source},
         quota::Quota,
     },
+    hash::mixed,
     host::Domain,
 };
 use hypercall_abi::{
@@ -113,6 +114,33 @@ fn what_is_in_a_row_is_not_in_a_bucket() {
             .max(most_in_a_bucket(seed, granted))
             .max(most_in_a_bucket(seed, frames));
         assert!(most <= MOST_IN_A_BUCKET, "seed {seed:#x}: {most}");
+    }
+}
+
+/// Nor with any secret; and what is in one bucket with one secret is not with another.
+#[test]
+fn a_guest_cannot_choose_what_is_in_a_bucket() {
+    const BUCKET: u64 = 7;
+    let in_bucket = |number: u64, secret| mixed(number, secret) >> 32 & 2047 == BUCKET;
+    let chosen: Vec<u64> = (0..)
+        .filter(|&number| in_bucket(number, 1))
+        .take(500)
+        .collect();
+    let mut random: u64 = 20;
+    for _ in 0..1000 {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let secret = (random ^ random >> 32) | 1;
+        let mut buckets = [0; 2048];
+        for &number in &chosen {
+            buckets[(mixed(number, secret) >> 32) as usize % 2048] += 1;
+        }
+        let most = buckets.into_iter().max().expect("a bucket");
+        assert!(most <= MOST_IN_A_BUCKET, "secret {secret:#x}: {most}");
+        let row = (ROW..ROW + FRAMES).filter(|&number| in_bucket(number, secret));
+        assert!(
+            row.count() <= MOST_IN_A_BUCKET as usize,
+            "secret {secret:#x}"
+        );
     }
 }
 

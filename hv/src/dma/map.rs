@@ -159,13 +159,19 @@ impl Request {
         })
     }
 
-    /// A device address that the guest has chosen is inside `range`.
-    pub(super) fn fits(&self, range: DfnRange) -> bool {
-        self.wanted.is_none_or(|first| {
-            range
-                .index_of(first)
-                .is_some_and(|index| u64::from(self.count) <= range.count - index)
-        })
+    /// The same, with a device address that the guest has chosen inside `range`, also as far
+    /// as the processor guesses. `None`: it is not.
+    pub(super) fn within<H: Host>(&self, host: &H, range: DfnRange) -> Option<Self> {
+        let Some(first) = self.wanted else {
+            return Some(*self);
+        };
+        let index = range.index_of(first)?;
+        if u64::from(self.count) > range.count - index {
+            return None;
+        }
+        let index = host.clamp_index(index as usize, range.count as usize);
+        let wanted = range.first.checked_add(index as u64);
+        Some(Self { wanted, ..*self })
     }
 
     pub(super) fn parse_source(op: &Map) -> Result<Source, MapError> {
@@ -307,9 +313,9 @@ impl<H: Host> Place<'_, H> {
             return self.map_identity(host, request);
         }
         let range = self.open(host)?;
-        if !request.fits(range) {
-            return Err(MapError::Reserve(ReserveError::OutOfRange));
-        }
+        let request = &request
+            .within(host, range)
+            .ok_or(MapError::Reserve(ReserveError::OutOfRange))?;
         let granter = self.find_granter(host, request)?;
         let reservation = self.reserve(host, range, request)?;
         let how = Pinning::of(request.access);

@@ -115,6 +115,7 @@ impl<H: Host> Place<'_, H> {
         let granter = self.find_granter(host, request).ok()?;
         let mut context = self.space.context.lock();
         let range = context.range()?;
+        let request = &request.within(host, range)?;
         let count = elements.len() as u32;
         let neighbours = context
             .reserve_neighbours(quota, range, request.wanted, count, request.access)

@@ -109,10 +109,10 @@ pub(super) fn find<H: Host>(
                 UnmapError::NoMapping
             }
         }),
-        Name::Range(first, count) => {
-            let named = context.by_range(host, first, count);
-            named.ok_or(UnmapError::NoMapping)
-        }
+        Name::Range(first, count) => match context.by_range(host, first, count) {
+            Some(mapping) if context.is_live_window(mapping.handle) => Err(UnmapError::IsWindow),
+            named => named.ok_or(UnmapError::NoMapping),
+        },
     }
 }
 

@@ -381,9 +381,11 @@ impl<H: Host> Making<'_, H> {
             return Err(MapError::NotMappable);
         }
         let range = place.open(host)?;
-        if !self.request.fits(range) {
-            return Err(MapError::Reserve(ReserveError::OutOfRange));
-        }
+        let request = self
+            .request
+            .within(host, range)
+            .ok_or(MapError::Reserve(ReserveError::OutOfRange))?;
+        let maker = Maker { request, ..maker };
         let granter = place.find_granter(host, &self.request)?;
         let (names, congruent) = match (self.request.source, &granter) {
             (Source::Grant(_, first), Some(granter)) => {

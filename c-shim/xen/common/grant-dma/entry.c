@@ -12,6 +12,7 @@
 #include <xen/lib.h>
 #include <xen/mm.h>
 #include <xen/param.h>
+#include <xen/random.h>
 #include <xen/sched.h>
 #include <xen/softirq.h>
 
@@ -31,7 +32,8 @@ boolean_param("grant-dma-panic-test", opt_panic_test);
 static int __init cf_check gdma_init(void)
 {
     /* What guests get wrong is only of interest while debugging. */
-    gdma_rs_init(IS_ENABLED(CONFIG_DEBUG));
+    gdma_rs_init(IS_ENABLED(CONFIG_DEBUG),
+                 (uint64_t)get_random() << 32 | get_random());
 
     printk("grant-dma: grant tables and grant-DMA service in Rust\n");
 

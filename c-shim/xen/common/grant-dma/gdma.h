@@ -105,7 +105,7 @@ struct gdma_near {
 #define GDMA_LOG_DEBUG           4
 
 /* Rust, called from entry.c. Errors are negative Xen error numbers. */
-void gdma_rs_init(bool verbose);
+void gdma_rs_init(bool verbose, uint64_t random);
 void gdma_rs_panic_test(void);
 int gdma_rs_domain_init(struct domain *d, uint32_t max_frames,
                         uint32_t max_maptrack_frames, uint32_t max_version,

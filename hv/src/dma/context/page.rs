@@ -8,9 +8,10 @@ use core::hash::{Hash, Hasher};
 
 use super::{FoundSource, NONE, records::Record};
 use crate::{
-    addr::{DomId, Gfn, GrantRef, Mfn, hash_number},
+    addr::{DomId, Gfn, GrantRef, Mfn},
     dma::unflushed::Unflushed,
     grant::Pin,
+    hash::hash_number,
     host::{Flushed, Frame},
     index::Links,
 };
