@@ -17,8 +17,8 @@ use super::{
     table::Frames,
 };
 use crate::{
-    addr::{Access, DomId, Gfn, GrantRef, Mfn},
-    host::{Domain, Frame, FrameError, Host, IoMemory},
+    addr::{Access, DomId, GrantRef, Mfn},
+    host::{Domain, Frame, Host, IoMemory},
 };
 pub use copy::CopyPin;
 use copy::{MAX_ATTEMPTS, copy_usage};
@@ -176,10 +176,7 @@ pub(super) fn pin_to_map<H: Host, E>(
         return Err(fail(PinError::NoTable));
     };
     let frames = &*state.grants.read();
-    let pin_page = |gfn| host.pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io);
-    pin_in(
-        host, granter, frames, gref, holder, usage, seen, pin_page, fail,
-    )
+    pin_in(host, granter, frames, gref, holder, usage, seen, None, fail)
 }
 
 /// The same, with the table locked already.
@@ -193,7 +190,7 @@ fn pin_in<H: Host, E>(
     holder: DomId,
     usage: &Usage,
     seen: &mut Seen,
-    pin_page: impl FnOnce(Gfn) -> Result<H::Frame, FrameError>,
+    near: Option<&mut H::Near>,
     fail: impl Fn(PinError) -> E,
 ) -> Result<H::Frame, E> {
     let entry = &mut match frames.lock_entry(host, granter, gref) {
@@ -211,7 +208,7 @@ fn pin_in<H: Host, E>(
     };
     host.speculation_barrier();
     pin_entry(
-        host, frames, granter, entry, gref, request, usage, pins, seen, pin_page, fail,
+        host, frames, granter, entry, gref, request, usage, pins, seen, near, fail,
     )
 }
 
@@ -235,14 +232,10 @@ impl<F: Frame> Pin<F> {
         } = table;
         let frames = frames.as_deref().ok_or(PinError::NoTable)?;
         let seen = &mut Seen::nothing();
-        let (access, take_type) = (usage.access(), usage.take_type);
-        let pin_page = |gfn| match usage.io {
-            IoMemory::Refused => host.pin_near(granter, gfn, access, take_type, near),
-            io @ IoMemory::Allowed => host.pin_gfn(granter, gfn, access, take_type, io),
-        };
+        let near = (usage.io == IoMemory::Refused).then_some(near);
         let same = |error| error;
         let frame = pin_in(
-            host, granter, frames, gref, holder, &usage, seen, pin_page, same,
+            host, granter, frames, gref, holder, &usage, seen, near, same,
         )?;
         Ok(Self {
             frame,

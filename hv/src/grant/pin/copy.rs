@@ -217,9 +217,8 @@ fn look<H: Host>(
         granted.map_err(PinError::Entry)?;
         return Err(NotPinned::Transitive(granter, gref));
     }
-    let pin_page = |gfn| host.pin_gfn(granter, gfn, usage.access(), usage.take_type, usage.io);
     let fail = NotPinned::Failed;
     pin_entry(
-        host, frames, granter, entry, gref, request, usage, pins, seen, pin_page, fail,
+        host, frames, granter, entry, gref, request, usage, pins, seen, None, fail,
     )
 }

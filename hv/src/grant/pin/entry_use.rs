@@ -11,7 +11,7 @@ use crate::{
         pin_error::PinError,
         table::{Frames, LockedEntry},
     },
-    host::{Domain, Frame, FrameError, Host, SharedPage},
+    host::{Domain, Frame, Host, SharedPage},
 };
 
 /// The pins that an entry has when one more is added for the holder of `request`.
@@ -132,8 +132,8 @@ impl Seen {
 }
 
 /// Adds a use to a locked entry that grants a page of `granter` itself: `pins` is
-/// what [`admit`] said. `pin_page` is called when the entry is in use already, lest the
-/// granter take back what it finds; `fail` makes the caller's error.
+/// what [`admit`] said. With `near` it is ordinary memory, and one of several pages; `fail`
+/// makes the caller's error.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "it is a part of two functions")]
 pub(super) fn pin_entry<H: Host, E>(
@@ -146,7 +146,7 @@ pub(super) fn pin_entry<H: Host, E>(
     usage: &Usage,
     pins: Pins,
     seen: &mut Seen,
-    pin_page: impl FnOnce(Gfn) -> Result<H::Frame, FrameError>,
+    near: Option<&mut H::Near>,
     fail: impl Fn(PinError) -> E,
 ) -> Result<H::Frame, E> {
     let index = entry.index;
@@ -177,7 +177,13 @@ pub(super) fn pin_entry<H: Host, E>(
         Ok(granted) => granted,
         Err(error) => return Err(give_up(error)),
     };
-    let frame = match pin_page(gfn) {
+    // Only now that the entry is in use, lest the granter take back what is found.
+    let (access, take_type) = (usage.access(), usage.take_type);
+    let pinned = match near {
+        Some(near) => host.pin_near(granter, gfn, access, take_type, near),
+        None => host.pin_gfn(granter, gfn, access, take_type, usage.io),
+    };
+    let frame = match pinned {
         Ok(frame) => frame,
         Err(error) => return Err(give_up(PinError::Frame(error))),
     };
