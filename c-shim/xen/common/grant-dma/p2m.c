@@ -85,7 +85,7 @@ int64_t gdma_pin_gfn(struct domain *owner, uint64_t gfn, bool write, bool io)
     return pin_other_gfn(owner, gfn, write, io);
 }
 
-#ifdef CONFIG_HVM
+#if defined(CONFIG_X86) && defined(CONFIG_HVM)
 /* As gdma_pin_gfn(), and notes what the large page that gfn is in leads to. */
 static noinline int64_t pin_and_note(struct domain *owner, unsigned long gfn,
                                      bool write, struct gdma_near *near)
