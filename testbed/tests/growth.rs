@@ -87,6 +87,11 @@ impl Hasher for OneMultiplication {
     }
 }
 
+/// Knuth's generator: its upper half is good enough for seeds.
+fn next_random(state: u64) -> u64 {
+    state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1)
+}
+
 /// Most of these keys that are in one of 2048 buckets.
 fn most_in_a_bucket(seed: u64, keys: impl Iterator<Item = impl Hash>) -> u32 {
     let mut buckets = [0; 2048];
@@ -104,8 +109,7 @@ fn most_in_a_bucket(seed: u64, keys: impl Iterator<Item = impl Hash>) -> u32 {
 fn what_is_in_a_row_is_not_in_a_bucket() {
     let mut seed: u64 = 20;
     for _ in 0..1000 {
-        // Knuth's generator: its upper half is good enough for seeds.
-        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        seed = next_random(seed);
         let (row, granter) = (|| ROW..ROW + FRAMES, DomId(2));
         let own = row().map(|nth| Source::own(Gfn::new(nth)));
         let granted = row().map(|nth| Source::grant(granter, GrantRef(nth as u32)));
@@ -128,7 +132,7 @@ fn a_guest_cannot_choose_what_is_in_a_bucket() {
         .collect();
     let mut random: u64 = 20;
     for _ in 0..1000 {
-        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        random = next_random(random);
         let secret = (random ^ random >> 32) | 1;
         let mut buckets = [0; 2048];
         for &number in &chosen {
@@ -242,7 +246,7 @@ fn runs_of_free_addresses_are_found_wherever_they_are() {
     };
     let mut random: u64 = 4;
     let mut next = |below: u64| {
-        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        random = next_random(random);
         (random >> 33) % below
     };
     for density in [0, 1, 3, 6, 20, 50, 100] {

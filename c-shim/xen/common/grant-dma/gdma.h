@@ -57,8 +57,8 @@ union gdma_spinlock {
 #define GDMA_PCI_BEHIND_IOMMU    3
 
 /*
- * Results of gdma_pin_gfn(), gdma_pin_near(), gdma_pin_pv(), gdma_pin_run(), gdma_page_again() and
- * gdma_page_of_mfn(), instead of what they return on success.
+ * Results of gdma_pin_gfn(), gdma_pin_near(), gdma_pin_pv(), gdma_pin_run(),
+ * gdma_page_again() and gdma_page_of_mfn(), instead of what they return on success.
  */
 #define GDMA_PIN_OKAY            0
 #define GDMA_PIN_NOT_MEMORY      (-1)

@@ -177,7 +177,7 @@ impl Addresses {
             return None;
         }
         let word = self.in_use.as_raw_mut_slice().get_mut(word)?;
-        Some((word, u64::MAX >> (BITS_PER_WORD - count) << bit))
+        Some((word, low_bits(count) << bit))
     }
 
     /// Takes them back.

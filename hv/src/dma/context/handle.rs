@@ -169,6 +169,14 @@ impl<H: Host> Context<H> {
         Ok(slot)
     }
 
+    /// A mapping that was reserved is what `state` says from now on. Its name.
+    #[inline]
+    pub(super) fn name_mapping(&mut self, slot: u32, state: MappingState) -> Option<Handle> {
+        let mapping = self.mappings.get_mut(slot)?;
+        mapping.state = state;
+        Some(Handle::new(slot, mapping.generation))
+    }
+
     /// No handle has a later generation. For a context in which nothing is mapped any
     /// more.
     pub fn last_generation(&self) -> u32 {

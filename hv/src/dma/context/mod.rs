@@ -387,9 +387,7 @@ impl<H: Host> Context<H> {
         for index in self.indices(&reservation) {
             self.set_mapped(index);
         }
-        let mapping = self.mappings.get_mut(reservation.slot)?;
-        mapping.state = MappingState::Live;
-        Some(Handle::new(reservation.slot, mapping.generation))
+        self.name_mapping(reservation.slot, MappingState::Live)
     }
 
     fn indices(&self, reservation: &Reservation) -> core::ops::Range<u32> {

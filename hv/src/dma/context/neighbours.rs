@@ -88,10 +88,8 @@ impl<H: Host> Context<H> {
         let page = self.pages.get_mut(of.first + nth)?;
         page.set_mapped();
         let slot = page.mapping();
-        let mapping = self.mappings.get_mut(slot)?;
-        mapping.state = MappingState::Live;
-        let dfn = of.range.first.checked_add(u64::from(nth))?;
-        Some((dfn, Handle::new(slot, mapping.generation)))
+        let handle = self.name_mapping(slot, MappingState::Live)?;
+        Some((of.range.first.checked_add(u64::from(nth))?, handle))
     }
 
     /// One of them, to be withdrawn or abandoned by itself.

@@ -274,7 +274,9 @@ impl<H: Host> Context<H> {
         let first = self.find_window_place(range, new, count as usize)?;
         let access = new.maker.request.access;
         let slot = self.new_mapping(first as u32, count, access)?;
-        let handle = self.name_window(slot).ok_or(ReserveError::OutOfMemory)?;
+        let handle = self
+            .name_mapping(slot, MappingState::Window)
+            .ok_or(ReserveError::OutOfMemory)?;
         self.addresses.take_run(first, count as usize);
         self.pinned += count;
         self.windows_made += 1;
@@ -310,12 +312,6 @@ impl<H: Host> Context<H> {
             },
         );
         Ok(handle)
-    }
-
-    fn name_window(&mut self, slot: u32) -> Option<Handle> {
-        let mapping = self.mappings.get_mut(slot)?;
-        mapping.state = MappingState::Window;
-        Some(Handle::new(slot, mapping.generation))
     }
 
     /// Index of free pages where the largest page size fits that can.

@@ -134,15 +134,11 @@ fn measure_device(
         (Variant::OursArgsRun, Granted::Large),
     ];
     for (variant, granted) in variants {
-        let machine = match variant {
-            Variant::XenC => &machines.xen_c,
-            _ => &machines.ours,
-        };
         let bench = Bench {
             root,
             variant,
             granted,
-            machine,
+            machine: machines.of(variant),
             machines,
             effort,
             stop,

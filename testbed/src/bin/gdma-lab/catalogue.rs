@@ -17,6 +17,7 @@ use crate::artefact::{self, Artefact};
 use crate::console::GuestResult;
 use crate::counting::Phase;
 use crate::entered::Entered;
+use crate::figures::Variant;
 use crate::machine::{Guest, Machine, instructions_as_time};
 use crate::verdict::{Expectations, Judge};
 
@@ -216,6 +217,16 @@ pub struct BenchMachines {
     pub xen_c: Machine,
     pub timeout: Duration,
     pub operations: Vec<OperationMachines>,
+}
+
+impl BenchMachines {
+    /// The one on whose grant tables a variant is measured.
+    pub(crate) fn of(&self, variant: Variant) -> &Machine {
+        match variant {
+            Variant::XenC => &self.xen_c,
+            _ => &self.ours,
+        }
+    }
 }
 
 /// The machines of one guest that measures every grant table operation.

@@ -96,15 +96,11 @@ impl ProfileRequest {
                     possible.contains(&batch),
                     "{variant} is measured in batches of {possible:?}, not {batch}"
                 );
-                let machine = match variant {
-                    Variant::XenC => &machines.xen_c,
-                    _ => &machines.ours,
-                };
                 profiles.push(Profile {
                     variant,
                     granted: self.granted,
                     batch,
-                    machine,
+                    machine: machines.of(variant),
                 });
             }
         }
